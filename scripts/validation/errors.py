@@ -18,7 +18,7 @@ import pandas as pd
 import spatial_zb as zb
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.nulls import run_tests
 
 from .places import OUT, complete, weights

@@ -24,7 +24,7 @@ from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.base.results import Row
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.nested import wald_common_factor, wald_no_lags, wald_p
 from spatial_zb.hypotheses.nulls import GROUPS, run_tests
 

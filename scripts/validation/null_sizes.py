@@ -19,7 +19,8 @@ import spatial_zb as zb
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.base.results import Row
 from spatial_zb.base.text import Text
-from spatial_zb.hypotheses.case import Case, make_case
+from spatial_zb.hypotheses import make_case
+from spatial_zb.hypotheses.case import Case
 from spatial_zb.hypotheses.nulls import GROUPS, extremeness, one_draw, run_tests, with_p_values
 from spatial_zb.hypotheses.replicated import PREPIVOTED, REPLICATED, replicated_statistics
 

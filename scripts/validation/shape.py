@@ -25,6 +25,8 @@ from spatial_zb.core.likelihood.shape import Shape, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint, clusters_at, score_statistic
 from spatial_zb.core.likelihood.shape_rows import RowFilter, RowWeights, row_weights
 from spatial_zb.core.transforms import effect_space
+from spatial_zb.hypotheses import make_case
+from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.shape import ShapeDesign, build_shape, placed, read_lags, shape_cov
 from spatial_zb.weights.periods import row_blocks
@@ -357,6 +359,84 @@ def run(replications: int = 400, workers: int = 1) -> pd.DataFrame:
         KEYS,
         {cell: cell for cell in design()},
         partial(compute, replications=replications),
+        lambda done: (done["seed"] == SEED) & (done["replications"] == replications),
+        "%.4g",
+    )
+
+
+# --- sizes of the chain of tests
+
+TESTS_TABLE = OUT / "shape_tests.csv"
+#: By what is true (ρ, λ, θ): tests whose hypothesis holds.
+NULLS = {
+    "no lags": ((0.0, 0.0, 0.0), ("LM lag", "LM error", "F Durbin terms, OLS to SLX", "Moran of residuals")),
+    "SAR": (
+        (RHO, 0.0, 0.0),
+        ("LM Durbin terms from SAR", "Wald SDM to SAR", "LM error from SAR", "LM error, robust"),
+    ),
+    "SEM": ((0.0, LAM, 0.0), ("LM lag from SEM", "LM lag, robust", "Wald SDM to SEM")),
+    "SDM": (
+        (RHO, 0.0, 1.0),
+        (
+            "LM error from SDM",
+            "Serial correlation (LM*)",
+            "Serial correlation, forward and backward",
+            "Variances and diagonal of G",
+            "Variances and place in W",
+            "Cross-section dependence",
+        ),
+    ),
+}
+
+
+def compute_tests(cell: tuple[str, int, int], replications: int) -> pd.DataFrame:
+    """Share of panels in which each true hypothesis is rejected at 5 %, half the units late."""
+    null, n, T = cell
+    start, (truth, tests) = time.perf_counter(), NULLS[null]
+    rng = np.random.default_rng([SEED, list(NULLS).index(null), n, T])
+    kind: Cell = ("late 50 %", "SDM", "iid", n, T)
+    near = weights(n, "contiguity")
+    found: dict[str, list[float]] = {test: [] for test in tests}
+    for _ in range(SHAPES):
+        world = drawn(kind, rng)
+        there, (rho, lam, theta) = world.there, truth
+        x = np.stack([noise(kind, rng, 1)[0] + rng.standard_normal(n) for _ in range(2)], axis=-1)
+        rows, (period, unit) = x[there], np.nonzero(there)
+        mean = rows @ BETA + theta * (world.W.matrix @ rows @ THETA)
+        mean = mean + rng.standard_normal(n)[unit] + rng.standard_normal(T)[period]
+        values = np.where(
+            there[..., None], np.concatenate([noise(kind, rng, 1)[0][..., None], x], axis=2), np.nan
+        )
+        panel = zb.Panel(values, tuple(range(2001, 2001 + T)), near.ids, ("y", "a", "b"), present=there)
+        case = make_case(zb.DurbinSpec("y", ["a", "b"]), panel, near, "lee_yu")
+        for e in noise(kind, rng, replications // SHAPES)[:, there]:
+            u = RowFilter(world.W, lam).solve(e)
+            y = RowFilter(world.W, rho).solve(mean + u)
+            for row in run_tests(case.redrawn(y), ("lag_error", "durbin", "errors", "dependence"), tests):
+                if row.of in ("", "pooled"):
+                    found[row.test].append(row.p_value)
+    table = pd.DataFrame(
+        [
+            {
+                "test": test,
+                "rejects": np.mean(np.array(p)[np.isfinite(p)] < 0.05),
+                "used": np.isfinite(p).sum(),
+            }
+            for test, p in found.items()
+        ]
+    ).assign(replications=replications, seed=SEED, seconds=time.perf_counter() - start)
+    front = dict(zip(("null", "n", "periods"), cell, strict=True))
+    return table.assign(**front)[[*front, *table.columns]]
+
+
+def run_sizes(replications: int = 400, workers: int = 1) -> pd.DataFrame:
+    """Sizes of the chain on panels of which half the units come late."""
+    cells = [(null, n, T) for n in SIZES for T in LENGTHS for null in NULLS]
+    return complete(
+        TESTS_TABLE,
+        ["null", "n", "periods"],
+        {cell: cell for cell in cells},
+        partial(compute_tests, replications=replications),
         lambda done: (done["seed"] == SEED) & (done["replications"] == replications),
         "%.4g",
     )

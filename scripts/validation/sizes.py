@@ -21,7 +21,7 @@ import spatial_zb as zb
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.core.likelihood.tests import weight_moments
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.nulls import GROUPS, run_tests
 from spatial_zb.hypotheses.panel import lag_error_tests
 

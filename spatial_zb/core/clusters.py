@@ -30,7 +30,6 @@ from functools import lru_cache
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
 from scipy import sparse, special
 
 from spatial_zb.core import Array
@@ -155,97 +154,6 @@ def _units_first(values: Array) -> Array:
 def _periods_first(values: Array, before: tuple[int, ...]) -> Array:
     """Back from (n, rows, c) to (…, T, n, c)."""
     return np.moveaxis(values.reshape(len(values), *before, values.shape[-1]), 0, -2)
-
-
-# --- units with rows of any number
-
-
-@dataclass(frozen=True, eq=False)
-class RowClusters:
-    """M_X by unit where units have rows of any number: made by :func:`row_clusters`.
-
-    ``rows`` (n, S) are the rows of each unit, filled up by −1, ``roots`` (n, S, S) M_X,ii^{−1/2}; ``shared`` (N, c) is the
-    part of the effects that units share and ``V`` (N, q) the regressors, orthonormal; ``back`` as in :class:`Clusters`.
-    """
-
-    rows: NDArray[np.intp]
-    roots: Array
-    shared: Array
-    V: Array
-    back: Array
-
-    @property
-    def number(self) -> int:
-        """Of clusters."""
-        return len(self.rows)
-
-    def _by_unit(self, values: Array) -> Array:
-        """Rows (N, m) as (n, S, m), zero where a unit has no row."""
-        return np.where((self.rows >= 0)[..., None], values[self.rows], 0.0)
-
-    def adjusted(self, e: Array) -> Array:
-        """e*_i = M_X,ii^{−1/2}e_i of residuals (N,)."""
-        moved = self.roots @ self._by_unit(e[:, None])
-        out, there = np.empty_like(e), self.rows >= 0
-        out[self.rows[there]] = moved[..., 0][there]
-        return out
-
-    def degrees(self, gradients: Array) -> Array:
-        """Degrees of freedom of c'θ̂ for gradients (…, q); NaN where single units determine it nearly alone."""
-        flat = gradients.reshape(-1, gradients.shape[-1])
-        regressors, shared = self._by_unit(self.V), self._by_unit(np.hstack([self.shared, self.V]))
-        found = [self._degrees_of(self.back @ c, regressors, shared) for c in flat]
-        return np.array(found).reshape(gradients.shape[:-1])
-
-    def _degrees_of(self, v: Array, regressors: Array, shared: Array) -> float:
-        size = float(np.sqrt(v @ v))
-        if not np.isfinite(size):
-            return np.nan
-        if size == 0.0:
-            return float(self.number - 1)
-        a = (self.roots @ (regressors @ (v / size))[..., None])[..., 0]
-        taken, own = np.einsum("isk,is->ik", shared, a), (a**2).sum(axis=1)
-        trace = own.sum() - (taken**2).sum()
-        small = taken.T @ taken if taken.shape[1] <= len(taken) else taken @ taken.T
-        square = (own**2).sum() - 2 * (own * (taken**2).sum(axis=1)).sum() + (small**2).sum()
-        return float(trace**2 / square) if trace > LEAST_SEEN else np.nan
-
-
-def row_clusters(
-    unit: NDArray[np.intp], X: Array, own: tuple[NDArray[np.intp], Array], shared: Array
-) -> RowClusters:
-    """The clusters of regressors X (N, q) off the effects, of panels of any shape.
-
-    Parameters
-    ----------
-    unit
-        (N,) number of the unit of each row.
-    X
-        (N, q); columns may be collinear or zero.
-    own, shared
-        An orthonormal basis of the effects: positions and values (N, p) of the entries of columns that belong to one unit,
-        and the other columns (N, c).
-    """
-    numbers, at = np.unique(unit, return_inverse=True)
-    counts = np.bincount(at)
-    rows = np.full((len(numbers), int(counts.max())), -1)
-    rows[np.arange(rows.shape[1]) < counts[:, None]] = np.argsort(at, kind="stable")
-    scale = np.sqrt((X**2).sum(axis=0))
-    size = np.where(scale > 0, scale, 1.0)
-    left, sizes, right = np.linalg.svd(X / size, full_matrices=False)
-    kept = sizes > COLLINEAR * sizes.max(initial=0.0)
-    V, back = left[:, kept], right[kept] / sizes[kept, None] / size
-    there = (rows >= 0)[..., None]
-    columns = np.where(there, own[0][rows], -1)
-    values, others = (np.where(there, part[rows], 0.0) for part in (own[1], np.hstack([shared, V])))
-    M = np.eye(rows.shape[1]) * there - others @ np.swapaxes(others, 1, 2)
-    for a, b in np.ndindex(values.shape[2], values.shape[2]):
-        same = columns[:, :, None, a] == columns[:, None, :, b]
-        M -= same * values[:, :, None, a] * values[:, None, :, b]
-    share, axes = np.linalg.eigh(M)
-    stretch = np.where(share > NOTHING_LEFT, 1 / np.sqrt(np.maximum(share, NOTHING_LEFT)), 0.0)
-    roots = (axes * stretch[:, None, :]) @ np.swapaxes(axes, 1, 2)
-    return RowClusters(rows, roots, shared, V, back)
 
 
 # --- few periods

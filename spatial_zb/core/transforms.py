@@ -20,7 +20,7 @@ from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.linalg import lapack
 
 from spatial_zb.core import Array, Values
@@ -362,3 +362,20 @@ def _orthonormal(left: Array, before: Array) -> Array:
         kept = share > DEPENDENT * max(share.max(initial=0.0), 1.0)
         scaled = scaled @ (axes[:, kept] / np.sqrt(share[kept]))
     return scaled
+
+
+# --- collinearity
+
+
+def variance_inflation(X: Array) -> Array:
+    """1/(1 − R²) of each column (M, k) on the others, columns as they enter the regression (already centred)."""
+    scaled = X / np.abs(X).max(axis=0)  # squares of extreme columns would leave the range of numbers
+    basis = scaled / np.sqrt((scaled**2).sum(axis=0))
+    R: Array = np.linalg.qr(basis, mode="r")  # type: ignore[assignment]  # its hints name a pair for every mode
+    inverse = linalg.solve_triangular(R, np.eye(R.shape[1]))
+    return (inverse**2).sum(axis=1)
+
+
+def condition_number(X: Array) -> float:
+    """Largest over smallest singular value of the columns at unit length (Belsley, Kuh & Welsch 1980)."""
+    return float(np.linalg.cond(X / np.sqrt((X**2).sum(axis=0))))

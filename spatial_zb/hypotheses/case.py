@@ -6,33 +6,31 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import (
     ConvergenceError,
     SpatialZbError,
     SpatialZbWarning,
-    SpecificationError,
-    listed,
-    listed_zh,
-    not_one_of,
 )
 from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array, chi2_tail
 from spatial_zb.core.likelihood import tests as core
-from spatial_zb.core.transforms import FixedEffects, TransformedSample, demean
+from spatial_zb.core.likelihood.errors import Errors, own_feedback, places
+from spatial_zb.core.transforms import FixedEffects, TransformedSample
+from spatial_zb.core.unit_rows import RowErrors
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.durbin import check_weights, fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import errors_of_fit
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.weights.matrix import Weights, as_weights
+from spatial_zb.weights.matrix import Weights
 
 Likelihood = Literal["lee_yu", "direct"]
 #: Every test of the chain, by its name in the table, in English and Chinese; VIF and Moran rows add a label.
@@ -94,6 +92,12 @@ EFFECTS_WORDS: dict[FixedEffects, Text] = {
 }
 
 
+def effects_words(effects: str) -> Text:
+    """What is taken out, of any kind, in words."""
+    known = EFFECTS_WORDS.get(cast(FixedEffects, effects))
+    return known or Text(f"effects {effects.replace(' + ', ', ')}", f"效应 {effects.replace(' + ', '、')}")
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One specification on one panel; fits are made once, when a test first asks for them.
@@ -144,6 +148,26 @@ class Case:
     @property
     def lagged(self) -> Sequence[str]:
         return self.spec.lag_x or self.spec.x
+
+    @property
+    def words(self) -> Text:
+        """What the transform takes out, in words."""
+        return EFFECTS_WORDS[self.effects]
+
+    @property
+    def within(self) -> bool:
+        """Whether means of units are out."""
+        return self.effects in ("unit", "two_way")
+
+    @property
+    def rows(self) -> int:
+        """Unit-periods."""
+        return self.n * self.T
+
+    @property
+    def observations(self) -> int:
+        """What effects leave of them."""
+        return self.sample.observations
 
     @cached_property
     def sample(self) -> TransformedSample:
@@ -202,49 +226,53 @@ class Case:
     def sdm(self) -> Fit:
         return converged(self.highest_sdm)
 
+    @cached_property
+    def errors(self) -> Errors | RowErrors:
+        """Those of SDM."""
+        return errors_of_fit(self.sdm)
 
-def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood, rng: Rng = None) -> Case:
-    """Align and check what :func:`spatial_zb.diagnose` was given."""
-    if estimator not in get_args(Likelihood):
-        raise not_one_of("estimator", estimator, get_args(Likelihood))
-    if spec.endog:
-        raise SpecificationError(
-            f"The chain tests models whose regressors are exogenous; {listed(spec.endog)} are not. Drop them, or "
-            'read the tests of fit_durbin(..., estimator="gmm").',
-            f"检验链用于解释变量外生的模型；{listed_zh(spec.endog)}不是。请去掉，"
-            '或看fit_durbin(..., estimator="gmm")的检验。',
-        )
-    if spec.dynamic or spec.regimes:
-        raise SpecificationError(
-            f"The chain tests static models with one regime, and this is a {spec.title}. Test it without time_lag, "
-            "lag_time_lag and regimes. To test the fit itself, use stability_test or regime_tests.",
-            f"检验链用于单一区制的静态模型，而这是{spec.title}。请去掉time_lag、lag_time_lag和regimes再检验；"
-            "要检验该估计本身，请用stability_test或regime_tests。",
-        )
-    if not spec.x:
-        raise SpecificationError(
-            "The chain needs at least one regressor in x.", "检验链需要x中至少有一个解释变量。"
-        )
-    effects = "unit" if spec.fixed_effects == "random" else spec.fixed_effects
-    weights = as_weights(W).align(panel.units)
-    plain = DurbinSpec(spec.y, spec.x, lag_y=False, lag_x=[], fixed_effects=effects)
-    seed = seed_of(0 if rng is None else rng)
-    return Case(spec, estimator, build_design(plain, panel, weights), seed)
+    @property
+    def flat(self) -> tuple[Array, Array]:
+        """Least-squares residuals (N,) and transformed regressors (N, k), stacked."""
+        return self.residuals.ravel(), stacked(self.design.Z)
+
+    @property
+    def rho(self) -> float:
+        """Of SDM."""
+        return float(self.sdm.params["rho"])
+
+    def places(self) -> tuple[Array, Array]:
+        """By unit: the columns that variances are held against, and what ties them to ρ̂ of SDM."""
+        W, centred = self.weights.matrix, self.period_means
+        return places(W, centred), own_feedback(W, self.rho, centred)
+
+    def made(self, spec: DurbinSpec) -> Design:
+        """Arrays of a model."""
+        return build_design(spec, self.panel, self.weights)
+
+    def fitted(self, spec: DurbinSpec, estimator: Likelihood) -> Fit:
+        """By likelihood: these tests know no adjusted score."""
+        check_weights(spec, self.weights, estimator)
+        return fit_durbin(spec, self.panel, self.weights, estimator=estimator)
+
+    def redrawn(self, y: Array) -> Case:
+        """The same with another y (T, n)."""
+        design = build_design(self.design.spec, self.panel.with_columns({self.spec.y: y}), self.weights)
+        return Case(self.spec, self.estimator, design)
 
 
 def quiet_design(case: Case, spec: DurbinSpec) -> Design:
     """Arrays of a model; its notes stay with it, near collinearity has its own rows in the table."""
     if spec not in case.designs:
-        case.designs[spec] = build_design(spec, case.panel, case.weights)
+        case.designs[spec] = case.made(spec)
     return case.designs[spec]
 
 
 def highest_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
     """Fit by likelihood, without warnings: what they would say is in the notes or makes the test unavailable."""
-    check_weights(spec, case.weights, estimator or case.estimator)  # the tests know no adjusted score
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
-        return fit_durbin(spec, case.panel, case.weights, estimator=estimator or case.estimator)
+        return case.fitted(spec, estimator or case.estimator)
 
 
 def converged(fit: Fit) -> Fit:
@@ -260,21 +288,6 @@ def converged(fit: Fit) -> Fit:
 def quiet_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
     """A converged fit, in silence."""
     return converged(highest_fit(case, spec, estimator))
-
-
-def common_means(case: Case) -> tuple[Array, Array]:
-    """y (T, n) and X (T, n, k), off the period means where the specification has time effects, else the mean."""
-    y, X = case.panel.array(case.spec.y), case.panel.array(list(case.spec.x))
-    if case.period_means:
-        return demean(y, "time"), demean(X, "time")
-    return y - y.mean(), X - X.mean(axis=(0, 1))
-
-
-def period_words(case: Case) -> Text:
-    """What :func:`common_means` took out."""
-    if case.period_means:
-        return Text("period means taken out", "已去除各期均值")
-    return Text("without time effects", "不含时间效应")
 
 
 def varies(before: Array, after: Array) -> NDArray[np.bool_]:

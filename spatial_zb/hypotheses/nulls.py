@@ -33,11 +33,10 @@ from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.samples import SPECTRAL_UNITS
-from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.random.tests import swamy_arora
 from spatial_zb.core.transforms import demean, spatial_lag
-from spatial_zb.hypotheses.case import Case, Step, attempt, common_means, highest_fit, make_case, varies
-from spatial_zb.hypotheses.durbin import durbin
+from spatial_zb.hypotheses.case import Case, Step, attempt, highest_fit, varies
+from spatial_zb.hypotheses.durbin import ShapeCase, durbin
 from spatial_zb.hypotheses.panel import (
     SERIAL,
     VARIANCES,
@@ -47,15 +46,23 @@ from spatial_zb.hypotheses.panel import (
     errors,
     lag_error,
 )
-from spatial_zb.hypotheses.random import bsk, random_effects, random_estimate, random_spatial
+from spatial_zb.hypotheses.random import (
+    RandomSource,
+    bsk,
+    common_means,
+    random_effects,
+    random_estimate,
+    random_spatial,
+)
 from spatial_zb.hypotheses.replicated import (
     PREPIVOTED,
     can_be_replicated,
     prepivoted,
     replicated_statistics,
 )
-from spatial_zb.inference.bootstrap.static import draw_each, draw_samples
+from spatial_zb.inference.bootstrap.static import ShapeSource, draw_each, draw_samples
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.spec import Effects
 
 #: The parts of the chain, in the order of the table.
@@ -72,10 +79,14 @@ GROUPS: dict[str, Callable[[Case], list[Step]]] = {
 }
 
 
+#: Those of a panel of any shape: random effects have no estimator there.
+OF_ROWS = ("collinearity", "lag_error", "durbin", "effects", "errors", "dependence")
+
+
 def run_tests(case: Case, groups: tuple[str, ...], wanted: Collection[str] | None = None) -> list[Row]:
     """Run groups of tests, or of them those wanted; one that cannot be computed says why."""
     out: list[Row] = []
-    for group in groups:
+    for group in [group for group in groups if group in OF_ROWS or not isinstance(case, ShapeCase)]:
         for names, run in GROUPS[group](case):
             if wanted is None or not set(names).isdisjoint(wanted):
                 out += [row for row in attempt(names, run) if wanted is None or row.test in wanted]
@@ -99,42 +110,15 @@ class FitSource:
     fit: Fit
 
     def each(self, streams: Sequence[np.random.Generator]) -> Array:
-        """One from each stream, (R, T, n)."""
+        """One from each stream, (R, T, n), or (R, N) rows of a panel of any shape."""
+        if isinstance(self.fit.design, ShapeDesign):
+            source = ShapeSource(self.fit, self.fit.design)
+            return np.array([source.draw("residual", rng) for rng in streams])
         return draw_each(self.fit, streams)
 
     def panels(self, rng: np.random.Generator, replicates: int) -> Array:
         """All from one stream."""
         return draw_samples(self.fit, rng, replicates)
-
-
-@dataclass(frozen=True, slots=True)
-class RandomSource:
-    """Panels y* (R, T, n) from a mean (T, n), normal unit effects and normal errors, spread by ρ, and by λ.
-
-    ``whole`` says that the unit effects spread as the errors do (Kapoor, Kelejian & Prucha).
-    """
-
-    mean: Array
-    unit: float
-    noise: float
-    matrix: Any = None
-    rho: float = 0.0
-    lam: float = 0.0
-    whole: bool = False
-
-    def each(self, streams: Sequence[np.random.Generator]) -> Array:
-        """One from each stream."""
-        n = self.mean.shape[1]
-        drawn = [(rng.standard_normal((1, n)), rng.standard_normal(self.mean.shape)) for rng in streams]
-        mu, e = self.unit * np.array([one for one, _ in drawn]), self.noise * np.array([e for _, e in drawn])
-        e, mu = self._spread(self.lam, e), self._spread(self.lam, mu) if self.whole else mu
-        return self._spread(self.rho, self.mean + mu + e)
-
-    def _spread(self, coefficient: float, values: Array) -> Array:
-        """(I − cW)⁻¹ of (R, T, n)."""
-        n = values.shape[2]
-        solved = filter_solver(self.matrix, coefficient)(values.reshape(-1, n).T) if coefficient else None
-        return values if solved is None else solved.T.reshape(values.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +308,7 @@ def with_p_values(
     tasks: list[tuple[str, int, int]] = []
     place = 0
     for name in sources:
-        together = NULLS[name].together(case)
+        together = _together(case, NULLS[name])
         one = together and not NULLS[name].apart
         size = replicates if one else BATCH if together else 1
         tasks += [(name, place + r, min(size, replicates - r)) for r in range(0, replicates, size)]
@@ -335,7 +319,7 @@ def with_p_values(
     for statistics in found:
         for key, values in statistics.items():
             drawn.setdefault(key, []).extend(values)
-    if not can_be_replicated(case):
+    if isinstance(case, ShapeCase) or not can_be_replicated(case):
         rows = [_too_many(row) if row.test in PREPIVOTED else row for row in rows]
     keyed = [(row, _key(row.test, row.of)) for row in rows]
     return tuple(
@@ -362,6 +346,10 @@ def extremeness(row: Row, statistic: ArrayLike) -> Array:
     )
 
 
+def _together(case: Case, null: Null) -> bool:
+    return not isinstance(case, ShapeCase) and null.together(case)
+
+
 def _source(case: Case, null: Null, present: set[str]) -> FitSource | RandomSource | None:
     """What to draw from; None where no test of this null is in the table or the null cannot be estimated."""
     if not present.intersection(null.tests):
@@ -382,7 +370,7 @@ def _statistics(
     """Statistics (R,) of the tests of one null on panels drawn under it: so many, from that place among all."""
     name, place, replicates = task
     source, null = sources[name], NULLS[name]
-    if not null.together(case):
+    if not _together(case, null):
         rows = _drawn_rows(case, source, null, set(present), child_of(seed, place))
         return {_key(row.test, row.of): np.array([row.statistic]) for row in rows}
     tests = set(present).intersection(null.tests)
@@ -401,13 +389,15 @@ def _statistics(
 def _drawn_rows(
     case: Case, source: FitSource | RandomSource, null: Null, present: set[str], seed: np.random.SeedSequence
 ) -> list[Row]:
-    panel = case.panel.with_columns({case.spec.y: source.each([np.random.default_rng(seed)])[0]})
     try:
-        drawn = make_case(case.spec, panel, case.weights, case.estimator)
+        drawn = case.redrawn(source.each([np.random.default_rng(seed)])[0])
     except SpatialZbError:
         return []
     # one by one the robust tests have no p-value: from panels at one estimate it would mislead
-    return run_tests(drawn, null.groups, present.intersection(null.tests) - set(PREPIVOTED))
+    left = set(PREPIVOTED)
+    if isinstance(case, ShapeCase):
+        left.add("Wald SDM to SEM")  # of another SEM than the one that is drawn from: its effects spread
+    return run_tests(drawn, null.groups, present.intersection(null.tests) - left)
 
 
 def _key(test: str, of: str) -> str:
@@ -416,8 +406,8 @@ def _key(test: str, of: str) -> str:
 
 def _too_many(row: Row) -> Row:
     note = Text(
-        f"{row.note.en}; bootstrap p up to {SPECTRAL_UNITS} units only",
-        f"{row.note.zh}；自助 p 值仅用于不超过 {SPECTRAL_UNITS} 个地区",
+        f"{row.note.en}; bootstrap p for complete panels of up to {SPECTRAL_UNITS} units only",
+        f"{row.note.zh}；自助 p 值仅用于不超过 {SPECTRAL_UNITS} 个地区的完整面板",
     )
     return replace(row, note=note)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,21 +15,22 @@ from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.errors import (
     Errors,
     autocorrelation,
-    crossing_form,
-    heteroskedasticity,
-    lag_form,
-    normality,
-    own_feedback,
-    places,
     tied_variances,
     variances_by_place,
     within,
 )
 from spatial_zb.core.likelihood.errors import dependence as between_units
 from spatial_zb.core.likelihood.errors import serial_correlation as lm_star
-from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
+from spatial_zb.core.transforms import (
+    FixedEffects,
+    condition_number,
+    demean,
+    spatial_lag,
+    transformed_sample,
+    variance_inflation,
+)
+from spatial_zb.core.unit_rows import RowErrors
 from spatial_zb.hypotheses.case import (
-    EFFECTS_WORDS,
     TESTS,
     Case,
     Step,
@@ -38,6 +40,7 @@ from spatial_zb.hypotheses.case import (
     t_row,
     varies,
 )
+from spatial_zb.hypotheses.durbin import ShapeCase, dummies_of_rows, lag_error_of_rows, moran_of_rows
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import HIGHEST, errors_of_fit
@@ -69,6 +72,8 @@ def _lag_error_rows(case: Case) -> list[Row]:
 
 def lag_error_tests(case: Case, moments: core.WeightMoments | None = None) -> core.LagErrorTests:
     """The five statistics; other ``moments`` give the usual, uncentred formulas for comparison."""
+    if isinstance(case, ShapeCase):
+        return lag_error_of_rows(case)
     Wu = spatial_lag(case.weights.matrix, case.residuals)
     moments = moments or case.moments
     units = moments.dimension
@@ -84,9 +89,11 @@ def lag_error_tests(case: Case, moments: core.WeightMoments | None = None) -> co
 
 
 def _residual_note(case: Case) -> Text:
-    words, N = EFFECTS_WORDS[case.effects], case.sample.observations
+    words, N = case.words, case.observations
     en, zh = f"least-squares residuals after {words.en}, N = {N}", f"去除{words.zh}后的最小二乘残差，N = {N}"
-    if case.period_means:
+    if isinstance(case, ShapeCase):
+        en, zh = f"{en}; adjusted score of the rows that there are", f"{zh}；现有各行的调整得分"
+    elif case.period_means:
         en, zh = (
             f"{en}; centred for {words.en} (JWJ in place of W)",
             f"{zh}；已按{words.zh}中心化（以 JWJ 代替 W）",
@@ -118,16 +125,17 @@ def _effects_rows(case: Case, name: str) -> list[Row]:
     without = WITHOUT[name]
     given = _GIVEN[without]
     F, lr, q, df = effects_tests(case, without, case.panel.array(case.spec.y))
+    N = case.rows
     note = Text(
         f"{given.en}, model without spatial lags; exact when errors are normal; F({q}, {df})",
         f"{given.zh}，无空间滞后的模型；误差正态时精确；F({q}, {df})",
     )
-    factor = f"{(df + q / 2 - 1) / (case.n * case.T):.3f}"
+    factor = f"{(df + q / 2 - 1) / N:.3f}"
     lr_note = Text(
         f"{given.en}, model without spatial lags, direct likelihoods; {q} dummies: p from χ²({q}) of {factor} LR (Bartlett)",
         f"{given.zh}，无空间滞后的模型，直接似然；虚拟变量有 {q} 个：p 值取自 {factor} LR 的 χ²({q})（Bartlett 校正）",
     )
-    p = core.likelihood_ratio_p_value(float(lr), q, case.n * case.T, df)
+    p = core.likelihood_ratio_p_value(float(lr), q, N, df)
     return [
         Row(f"F {name}", float(F), float(q), float(f_tail(F, q, df)), note),
         Row(f"LR {name}", float(lr), float(q), p, lr_note),
@@ -137,17 +145,20 @@ def _effects_rows(case: Case, name: str) -> list[Row]:
 def effects_tests(case: Case, without: FixedEffects, y: Array) -> tuple[Array, Array, int, int]:
     """F and LR (…) of two-way effects against some of them, restrictions and what is left, of y (T, n, …)."""
     smaller, larger = _dummies(case, without, y), _dummies(case, "two_way", y)
-    q, df = larger[1] - smaller[1], case.n * case.T - larger[1]
+    N = case.rows
+    q, df = larger[1] - smaller[1], N - larger[1]
     if q <= 0 or df <= 0:
         raise DataError("too few observations for two-way effects.", "观测值太少，无法估计双向效应。")
     F = (smaller[0] - larger[0]) / q / (larger[0] / df)
-    return F, case.n * case.T * np.log(smaller[0] / larger[0]), q, df
+    return F, N * np.log(smaller[0] / larger[0]), q, df
 
 
-def _dummies(case: Case, effects: FixedEffects, y: Array) -> tuple[Array, int]:
+def _dummies(case: Case, effects: FixedEffects, y: Array) -> tuple[Any, int]:
     """SSR (…) of y (T, n, …) and number of free coefficients, effects included; regressors that the effects absorb are
     left out.
     """
+    if isinstance(case, ShapeCase):
+        return dummies_of_rows(case, effects)
     X = case.panel.array(list(case.spec.x))
     absorbed = transformed_sample(case.n, case.T, effects, "direct").absorbed
     if effects == "none":
@@ -165,16 +176,22 @@ def _own_design(case: Case) -> Design:
     return quiet_design(case, case.model(lag_x=case.spec.lag_x))
 
 
+def _columns(case: Case) -> Array:
+    """Transformed regressors (N, k) of the rows that there are."""
+    Z = stacked(_own_design(case).Z)
+    return Z[~np.isnan(Z).any(axis=1)]
+
+
 def _inflation(case: Case) -> list[Row]:
     design = _own_design(case)
     terms = [i for i, term in enumerate(design.spec.terms) if term != "(Intercept)"]
-    columns = stacked(design.Z)[:, terms]
-    words = EFFECTS_WORDS[case.effects]
+    columns = _columns(case)[:, terms]
+    words = case.words
     note = Text(
         f"share of its variance shared with the other regressors, after {words.en}; above 10 is high",
         f"去除{words.zh}之后；大于 10 表示共线性严重",
     )
-    values = core.variance_inflation(columns - columns.mean(axis=0))
+    values = variance_inflation(columns - columns.mean(axis=0))
     return [
         Row("VIF", float(v), NAN, NAN, note, design.spec.terms[i]) for i, v in zip(terms, values, strict=True)
     ]
@@ -185,13 +202,15 @@ def _condition(case: Case) -> list[Row]:
         "of the transformed regressors at unit length; above 30 is high",
         "变换后单位长度的自变量；大于 30 为高",
     )
-    return [Row("Condition number", core.condition_number(stacked(_own_design(case).Z)), NAN, NAN, note)]
+    return [Row("Condition number", condition_number(_columns(case)), NAN, NAN, note)]
 
 
 def dependence(case: Case) -> list[Step]:
     """Pesaran's CD where period means are in, and Moran's I, pooled and by period."""
     steps: list[Step] = (
-        [(("CD (Pesaran)",), lambda: _cd(case))] if case.T > 2 and not case.period_means else []
+        [(("CD (Pesaran)",), lambda: _cd(case))]
+        if case.T > 2 and not (case.period_means or isinstance(case, ShapeCase))
+        else []
     )
     return [*steps, (("Moran of residuals",), lambda: _moran_rows(case))]
 
@@ -226,18 +245,14 @@ def errors(case: Case) -> list[Step]:
     """What a panel says of the errors of SDM, a cross-section of those of least squares."""
     if case.T == 1:
         return [(CROSS_SECTION, lambda: _cross_section_rows(case))]
-    if not case.lagged or 2 + (case.effects in ("unit", "two_way")) > case.T:
+    if not case.lagged or 2 + case.within > case.T:
         return []
     steps: list[Step] = [
-        (SERIAL, lambda: serial_rows(_sdm_errors(case), Text("SDM", "SDM"))),
+        (SERIAL, lambda: serial_rows(case.errors, Text("SDM", "SDM"))),
         (VARIANCES, lambda: _variance_rows(case)),
         ((SPREAD,), lambda: [_spread_row(case)]),
     ]
     return [*steps, ((BETWEEN,), lambda: [_between_row(case)])] if case.period_means else steps
-
-
-def _sdm_errors(case: Case) -> Errors:
-    return errors_of_fit(case.sdm)
 
 
 def serial_correlation(fit: Fit | SystemFit) -> TestTable:
@@ -268,10 +283,10 @@ def serial_correlation(fit: Fit | SystemFit) -> TestTable:
                 "time by themselves.",
                 "序列相关检验用于固定效应或无效应的方程组；随机效应本身即使误差跨期相关。",
             )
-        found = fit.errors
+        found: dict[str, Errors | RowErrors] = {**fit.errors}
     else:
         random, kind = fit.spec.fixed_effects == "random", fit.estimator
-        if random or fit.spec.dynamic or fit.spec.regimes or kind not in ("lee_yu", "direct", "robust_score"):
+        if random or fit.spec.dynamic or fit.spec.regimes or kind in ("gmm", "ml"):
             raise SpecificationError(
                 "Serial correlation is tested for static fits with fixed effects by maximum likelihood or the robust "
                 "score, and for systems. Use diagnose for the model without what this fit has beside.",
@@ -290,24 +305,23 @@ def serial_correlation(fit: Fit | SystemFit) -> TestTable:
     return TestTable(tuple(rows), fit.facts, TESTS)
 
 
-def serial_rows(found: Errors, model: Text, of: str = "") -> list[Row]:
+def serial_rows(found: Errors | RowErrors, model: Text, of: str = "") -> list[Row]:
     """Correlation over time: LM*, and with unit effects the form that variances may move under."""
     words = Text(
         f"residuals of {model.en}, less what effects and coefficients give",
         f"{model.zh} 残差，扣除效应与系数所致部分",
     )
-    form = lag_form(found.T, found.within)
-    rows = [_serial_row(SERIAL[0], found, form, _with_coefficient(found, words), of)]
+    rows = [_serial_row(SERIAL[0], found, found.lag_form, _with_coefficient(found, words), of)]
     if not found.within or found.T < 4:
         return rows
     crossing = Text(
         f"{words.en}; whatever variances do over time, but blind to long swings",
         f"{words.zh}；方差随时间变化时仍成立，但对长期波动不敏感",
     )
-    return [*rows, _serial_row(SERIAL[1], found, crossing_form(found.T), crossing, of)]
+    return [*rows, _serial_row(SERIAL[1], found, found.crossing_form, crossing, of)]
 
 
-def _with_coefficient(found: Errors, words: Text) -> Text:
+def _with_coefficient(found: Errors | RowErrors, words: Text) -> Text:
     a = autocorrelation(found)
     shown = f"{a:.2f}" if a < HIGHEST else f"{HIGHEST:.1f} or more"
     shown_zh = f"{a:.2f}" if a < HIGHEST else f"{HIGHEST:.1f}或更高"
@@ -321,14 +335,14 @@ def _with_coefficient(found: Errors, words: Text) -> Text:
     )
 
 
-def _serial_row(name: str, found: Errors, form: Array, note: Text, of: str) -> Row:
-    return t_row(name, float(lm_star(found, form)), found.n - 1, note, of)
+def _serial_row(name: str, found: Errors | RowErrors, form: Array, note: Text, of: str) -> Row:
+    return t_row(name, float(lm_star(found, form)), len(found.left_over(form)) - 1, note, of)
 
 
 def _variance_rows(case: Case) -> list[Row]:
     """Whether variances of units go with what ties them to ρ̂, and with the columns that it begins with."""
-    found, W = _sdm_errors(case), case.weights.matrix
-    columns = places(W, case.period_means)
+    found = case.errors
+    columns, feedback = (part[found.units] for part in case.places())
     q = columns.shape[1]
     left = found.n - q - 1
     if not q or left < 1:
@@ -336,8 +350,7 @@ def _variance_rows(case: Case) -> list[Row]:
             "W has the same (W²)_ii and column sum for every unit: variances cannot go with them.",
             "W对每个单元的(W²)_ii与列和都相同：方差不可能随之变化。",
         )
-    rho = float(case.sdm.params.to_numpy()[len(case.sdm.spec.terms)])
-    t = tied_variances(found.variances, own_feedback(W, rho, case.period_means))
+    t = tied_variances(found.variances, feedback)
     note = Text(
         "correlation of units' variances with the diagonal of W(I − ρW)⁻¹; the estimate of ρ is off where they go together",
         "各单元方差与 W(I − ρW)⁻¹ 对角元的相关；两者相关时 ρ 的估计有偏",
@@ -356,18 +369,25 @@ def _variance_rows(case: Case) -> list[Row]:
 
 def _spread_row(case: Case) -> Row:
     """No test: of equality of all variances none keeps its level under serial correlation or heavy tails."""
-    sd, units = np.sqrt(_sdm_errors(case).variances), case.panel.units
+    left = case.errors.squares[1]
+    known = left >= left.max() / 2  # of few rows a variance says little
+    sd, units = np.sqrt(case.errors.variances[known]), case.panel.units[case.errors.units][known]
     low, high = int(np.argmin(sd)), int(np.argmax(sd))
     shown = f"{sd[low]:.3g} ({units[low]}) – {sd[high]:.3g} ({units[high]})"
+    of = (
+        Text("", "")
+        if known.all()
+        else Text("; units with half the rows or more", "；限行数达一半以上的单元")
+    )
     note = Text(
-        f"{shown}; a description: no test of equal variances holds under serial correlation or heavy tails",
-        f"{shown}；仅作描述：序列相关或厚尾时没有可靠的等方差检验",
+        f"{shown}{of.en}; a description: no test of equal variances holds under serial correlation or heavy tails",
+        f"{shown}{of.zh}；仅作描述：序列相关或厚尾时没有可靠的等方差检验",
     )
     return Row(SPREAD, float(sd[high] / sd[low]), NAN, NAN, note)
 
 
 def _between_row(case: Case) -> Row:
-    found = within(_sdm_errors(case))
+    found = within(case.errors)
     a = autocorrelation(found)
     size, usual, p = between_units(found, a, np.random.default_rng(case.seed), DRAWS)
     note = Text(
@@ -379,8 +399,8 @@ def _between_row(case: Case) -> Row:
 
 
 def _cross_section_rows(case: Case) -> list[Row]:
-    e, Z = case.residuals.ravel(), stacked(case.design.Z)
-    bp, kb = heteroskedasticity(e, Z)
+    e, Z = case.flat
+    bp, kb = core.heteroskedasticity(e, Z)
     df = int((Z.std(axis=0) > 0).sum())
     on = Text("squared least-squares residuals on the regressors", "最小二乘残差平方对自变量的回归")
     notes = (
@@ -388,7 +408,7 @@ def _cross_section_rows(case: Case) -> list[Row]:
         Text(f"{on.en}; N R², errors of any law", f"{on.zh}；N R²，不要求误差正态"),
         Text("skewness and kurtosis of the least-squares residuals", "最小二乘残差的偏度与峰度"),
     )
-    values, restrictions = (float(bp), float(kb), normality(e)), (df, df, 2)
+    values, restrictions = (float(bp), float(kb), core.normality(e)), (df, df, 2)
     return [chi2_row(*row) for row in zip(CROSS_SECTION, values, restrictions, notes, strict=True)]
 
 
@@ -396,7 +416,7 @@ def moran_parts(case: Case, u: Array) -> list[tuple[str, core.MoranMoments, Text
     """Label, I with its moments, and where, of residuals (…, T, n): pooled, then by period."""
     W = case.weights.matrix
     pooled = core.residual_moran(u, case.basis, W, case.moments, case.effects, case.sample.periods)
-    words = EFFECTS_WORDS[case.effects]
+    words = case.words
     where = Text(f"after {words.en}", f"去除{words.zh}后")
     if case.T == 1:
         return [("", pooled, where)]
@@ -411,6 +431,9 @@ def moran_parts(case: Case, u: Array) -> list[tuple[str, core.MoranMoments, Text
 
 
 def _moran_rows(case: Case) -> list[Row]:
+    if isinstance(case, ShapeCase):
+        where = Text(f"after {case.words.en}", f"去除{case.words.zh}后")
+        return [_moran_row(moments, label, where) for label, moments in moran_of_rows(case)]
     return [_moran_row(moments, label, where) for label, moments, where in moran_parts(case, case.residuals)]
 
 

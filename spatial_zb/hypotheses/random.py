@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from spatial_zb.core import Array, f_tail
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
 from spatial_zb.core.likelihood.tests import quadratic_form, residual_moran, residuals
-from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_traces
+from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_solver, filter_traces
 from spatial_zb.core.random import tests as core
 from spatial_zb.core.random.maximum import (
     RandomMaximum,
@@ -40,9 +41,7 @@ from spatial_zb.hypotheses.case import (
     Case,
     Step,
     chi2_row,
-    common_means,
     normal_row,
-    period_words,
     quiet_design,
     quiet_fit,
     varies,
@@ -59,6 +58,51 @@ MARGINAL = (
     "LM random effects, marginal (BSK)",
     "LM spatial error, marginal (BSK)",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSource:
+    """Panels y* (R, T, n) from a mean (T, n), normal unit effects and normal errors, spread by ρ, and by λ.
+
+    ``whole`` says that the unit effects spread as the errors do (Kapoor, Kelejian & Prucha).
+    """
+
+    mean: Array
+    unit: float
+    noise: float
+    matrix: Any = None
+    rho: float = 0.0
+    lam: float = 0.0
+    whole: bool = False
+
+    def each(self, streams: Sequence[np.random.Generator]) -> Array:
+        """One from each stream."""
+        n = self.mean.shape[1]
+        drawn = [(rng.standard_normal((1, n)), rng.standard_normal(self.mean.shape)) for rng in streams]
+        mu, e = self.unit * np.array([one for one, _ in drawn]), self.noise * np.array([e for _, e in drawn])
+        e, mu = self._spread(self.lam, e), self._spread(self.lam, mu) if self.whole else mu
+        return self._spread(self.rho, self.mean + mu + e)
+
+    def _spread(self, coefficient: float, values: Array) -> Array:
+        """(I − cW)⁻¹ of (R, T, n)."""
+        n = values.shape[2]
+        solved = filter_solver(self.matrix, coefficient)(values.reshape(-1, n).T) if coefficient else None
+        return values if solved is None else solved.T.reshape(values.shape)
+
+
+def common_means(case: Case) -> tuple[Array, Array]:
+    """y (T, n) and X (T, n, k), off the period means where the specification has time effects, else the mean."""
+    y, X = case.panel.array(case.spec.y), case.panel.array(list(case.spec.x))
+    if case.period_means:
+        return demean(y, "time"), demean(X, "time")
+    return y - y.mean(), X - X.mean(axis=(0, 1))
+
+
+def period_words(case: Case) -> Text:
+    """What :func:`common_means` took out."""
+    if case.period_means:
+        return Text("period means taken out", "已去除各期均值")
+    return Text("without time effects", "不含时间效应")
 
 
 def bsk(case: Case) -> list[Step]:

@@ -41,7 +41,6 @@ from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.errors import (
     Errors,
     crossing_form,
-    heteroskedasticity,
     lag_form,
     places,
     serial_correlation,
@@ -56,10 +55,10 @@ from spatial_zb.core.random.tests import (
     random_effects_ml,
 )
 from spatial_zb.core.transforms import FixedEffects, column_basis, demean, transformed_sample
-from spatial_zb.hypotheses.case import Case, common_means, quiet_design
+from spatial_zb.hypotheses.case import Case, quiet_design
 from spatial_zb.hypotheses.durbin import need_nested_sem
 from spatial_zb.hypotheses.panel import WITHOUT, cd_statistic, effects_tests, moran_parts
-from spatial_zb.hypotheses.random import mundlak_f, need_transform, need_varying, unit_model
+from spatial_zb.hypotheses.random import common_means, mundlak_f, need_transform, need_varying, unit_model
 from spatial_zb.inference.bootstrap.static import generator_of, sample_model
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
@@ -290,7 +289,7 @@ def _by_place(many: _Many) -> Array:
 
 def _heteroskedasticity(many: _Many, normal: bool) -> Array:
     rows = many.residuals.reshape(len(many.Y), -1)
-    return heteroskedasticity(rows, stacked(many.case.design.Z))[0 if normal else 1]
+    return core.heteroskedasticity(rows, stacked(many.case.design.Z))[0 if normal else 1]
 
 
 def _of_effects(without: FixedEffects, at: int, many: _Many) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from spatial_zb.base.errors import not_one_of
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
-from spatial_zb.hypotheses.case import EFFECTS_WORDS, TESTS
+from spatial_zb.hypotheses.case import TESTS, effects_words
 from spatial_zb.models.notes import ROBUST_SCORE
 
 #: Level at which a sentence says "significant".
@@ -187,7 +187,7 @@ def _named(name: str, labels: Mapping[str, Text]) -> Text:
 
 def _head(table: TestTable, labels: Mapping[str, Text]) -> Text:
     words, n, T = (
-        EFFECTS_WORDS[table.facts["fixed_effects"]],
+        effects_words(table.facts["fixed_effects"]),
         table.facts["n_units"],
         table.facts["n_periods"],
     )
@@ -313,11 +313,13 @@ def _simpler(table: TestTable) -> Text:
 
 def _one_simplification(table: TestTable, family: str) -> Text:
     stands = _stands(table, family)
-    quotes = _join([_quote(table, f"{kind} SDM to {family}") for kind in ("LR", "Wald")])
+    names = [f"{kind} SDM to {family}" for kind in ("LR", "Wald")]
+    there = [name for name in names if _available(table.row(name))]
+    quotes = _join([_quote(table, name) for name in there])
     if stands is None:
         return Text(f"To {family}: could not be tested.", f"简化为 {family}：无法检验。")
     answer = Text("not rejected", "未被拒绝") if stands else Text("rejected", "被拒绝")
-    split = _rejects(table, f"LR SDM to {family}") != _rejects(table, f"Wald SDM to {family}")
+    split = len({_rejects(table, name) for name in there}) > 1
     doubt = Text(", the two tests disagree", "，两个检验不一致") if split else Text("", "")
     return Text(
         f"To {family}: {answer.en} ({quotes.en}{doubt.en}).",
@@ -343,8 +345,15 @@ def _errors(table: TestTable) -> Text | None:
             )
         )
     if _rejects(table, "Variances and place in W"):
+        shaped = table.facts.get("estimator") == "adjusted_score"
         parts.append(
             Text(
+                "Variances go with the place in W, which moves ρ by the adjusted score: compare it with "
+                f"{ROBUST_SCORE} of the units that are always there",
+                f"方差随在 W 中的位置而变，会移动调整得分的 ρ：请与各期齐全地区的{ROBUST_SCORE}比较",
+            )
+            if shaped
+            else Text(
                 f"Variances go with the place in W, and ρ by maximum likelihood with them: {ROBUST_SCORE}",
                 f"方差随在 W 中的位置而变，极大似然的 ρ 因而有偏：用{ROBUST_SCORE}",
             )

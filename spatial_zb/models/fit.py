@@ -16,9 +16,10 @@ from spatial_zb.base.notes import FitWords, Note, fit_words
 from spatial_zb.base.printing import Drawn, shown_in_html
 from spatial_zb.base.results import Degrees, coefficient_table
 from spatial_zb.base.text import Text
-from spatial_zb.core.clusters import Clusters, RowClusters, bartlett_law
+from spatial_zb.core.clusters import Clusters, bartlett_law
 from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
 from spatial_zb.core.transforms import demean
+from spatial_zb.core.unit_rows import RowClusters
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
 from spatial_zb.models.spec import CLUSTERED, Convergence, Covariance, DurbinSpec, Estimator
@@ -247,8 +248,7 @@ class Estimates(Drawn, ABC):
 
     @property
     def __maketables_vcov_info__(self) -> dict[str, Any]:
-        clustered = self.covariance in CLUSTERED
-        return {"vcov_type": self.covariance, "clustervar": "unit" if clustered else None}
+        return {"vcov_type": self.covariance, "clustervar": "unit" if self.covariance in CLUSTERED else None}
 
     @property
     def __maketables_stat_labels__(self) -> dict[str, str]:

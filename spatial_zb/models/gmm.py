@@ -13,7 +13,7 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.clusters import Clusters, RowClusters, clusters_of, row_clusters
+from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.identification import Covariance as Kind
 from spatial_zb.core.system.identification import exclusions, instrument_strength, kind_of
@@ -34,6 +34,7 @@ from spatial_zb.core.system.moments import (
     solve_lambda,
     white,
 )
+from spatial_zb.core.unit_rows import RowClusters, row_clusters
 from spatial_zb.models.certainty import degrees_of
 from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.notes import Note
+from spatial_zb.base.notes import Kind, Note
+from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood import Maximum, maximise, spatial_values
 from spatial_zb.core.likelihood.covariance import (
     DistanceKernel,
@@ -22,15 +24,20 @@ from spatial_zb.core.likelihood.errors import (
     correlation_test,
     errors_of,
     own_feedback,
+    place_of,
     place_test,
     shift_without_equal_variances,
 )
+from spatial_zb.core.likelihood.shape import ShapeScore, estimate_at
+from spatial_zb.core.likelihood.shape_covariance import ShapePoint, expected_derivative
+from spatial_zb.core.likelihood.shape_rows import RowFilter, row_feedback, row_places
 from spatial_zb.core.transforms import (
     CrossProducts,
     TransformedSample,
     column_basis,
     cross_products,
 )
+from spatial_zb.core.unit_rows import RowErrors, row_errors
 from spatial_zb.models.certainty import (
     Certainty,
     Evaluated,
@@ -48,6 +55,7 @@ from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
     PROFILE,
+    ROBUST_SCORE,
     correlated_over_time,
     direct_bias,
     exchangeable,
@@ -226,7 +234,7 @@ def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> boo
     return len(spec.spatial_terms) == 1 and place_test(errors, W)[3] < margin * TIED_P
 
 
-def notes_on_correlation(errors: Errors, covariance: str) -> list[Note]:
+def notes_on_correlation(errors: Errors | RowErrors, covariance: str) -> list[Note]:
     """Whether errors of a unit are correlated over time, which ``covariance`` does not allow for."""
     if 1 + errors.within >= errors.T:
         return []
@@ -236,9 +244,57 @@ def notes_on_correlation(errors: Errors, covariance: str) -> list[Note]:
     return []
 
 
-def errors_of_fit(fit: Fit) -> Errors:
+def errors_of_rows(point: ShapePoint) -> RowErrors:
+    """The same of a panel of any shape."""
+    shape, (columns, values, _, C) = point.found.score.shape, point.space
+    period = np.repeat(np.arange(len(shape.starts) - 1), np.diff(shape.starts))
+    X = np.column_stack([point.BZ, point.mean])
+    return row_errors(shape.unit, period, point.found.e, X, (columns, values), C)
+
+
+def notes_on_rows(point: ShapePoint, covariance: str) -> list[Note]:
+    """As :func:`notes_on_errors`, of a panel of any shape."""
+    errors, shape = errors_of_rows(point), point.found.score.shape
+    notes = notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
+    W, found = shape.W or shape.V, point.found
+    if (shape.W is None) == (shape.V is None) or W is None or 1 + errors.within >= errors.T or not W.dense:
+        return notes
+    columns = row_places(W, shape.unit, shape.effects.others.shape[1] > 0)
+    F, q, left, p = place_of(errors, columns[errors.units])
+    if not p < TIED_P:
+        return notes
+    U = sparse.csr_array((len(found.e), 0)) if found.lam else shape.effects.U
+    C = np.hstack([point.space[3], found.at.regressors.Q])
+    feedback = row_feedback(RowFilter(W, found.rho if shape.W is not None else found.lam), shape.unit, U, C)
+    squares, free = errors.squares
+    own = feedback[errors.units] * free
+    k = np.linalg.solve(errors.overlaps(), own)
+    expected = expected_derivative(point)[np.ix_(shape.active, shape.active)]
+    variance = inverse_or_nan((expected + expected.T) / 2)[0][-2, -2]
+    shift = float((own.sum() / free.sum() - k) @ squares / found.sigma2 * variance)
+    share = abs(shift) / variance**0.5
+    name = "ρ" if shape.W is not None else "λ"
+    return [*notes, tied_in_rows(F, q, left, p, shift, share, name)] if share >= TIED_SHIFT else notes
+
+
+@Kind
+def tied_in_rows(F: float, q: int, left: int, p: float, shift: float, share: float, of: str) -> Text:
+    """Variances of units that go with their place in W, under the adjusted score, which takes them as equal."""
+    return Text(
+        f"variances of the errors go with the place of units in W (F({q}, {left}) = {F:.1f}, p = {p:.2g}). The adjusted "
+        f"score takes them as equal: without that {of} would move by about {shift:+.2f} ({share:.1f} standard errors). "
+        f"Compare with {ROBUST_SCORE} of the units that are always there",
+        f"误差方差随地区在W中的位置而变（F({q}, {left})={F:.1f}，p={p:.2g}）。调整得分假定方差相等：若不作此假定，{of}"
+        f"约变动{shift:+.2f}（{share:.1f}个标准误）。请与各期齐全地区的{ROBUST_SCORE}比较",
+    )
+
+
+def errors_of_fit(fit: Fit) -> Errors | RowErrors:
     """Residuals of a fit, and what least squares with its regressors takes out of them."""
     rho, lam = (float(fit.params.get(name, 0.0)) for name in ("rho", "lam"))
+    if fit.estimator == "adjusted_score":
+        design: Any = fit.design
+        return errors_of_rows(ShapePoint(estimate_at(ShapeScore(design.shape, design.values), rho, lam)))
     delta = fit.params[list(fit.spec.terms)].to_numpy()
     best = Maximum(rho, lam, delta, fit.sigma2, np.nan, False, 0.0, ())
     return errors_at(fit.design, best, residual_arrays(fit.design, best))

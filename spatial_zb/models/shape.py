@@ -19,9 +19,8 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import Kind, Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.clusters import RowClusters
 from spatial_zb.core.likelihood.covariance import DistanceKernel, bartlett_bandwidth
-from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, shape_estimate
+from spatial_zb.core.likelihood.shape import Shape, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     PAIRED_ROWS,
     ShapePoint,
@@ -37,6 +36,7 @@ from spatial_zb.core.likelihood.shape_covariance import (
 )
 from spatial_zb.core.likelihood.shape_rows import DENSE_PERIOD, RowWeights, row_weights
 from spatial_zb.core.transforms import FixedEffects, TransformedSample, effect_space
+from spatial_zb.core.unit_rows import RowClusters
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import (
     Design,
@@ -46,7 +46,7 @@ from spatial_zb.models.design import (
     refuse_flat_error_lag,
 )
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N, degrees_of, least_squares, notes_on_dependence
+from spatial_zb.models.ml import SMALL_N, degrees_of, least_squares, notes_on_dependence, notes_on_rows
 from spatial_zb.models.notes import PROFILE, few_units, no_root, not_positive, weak_pair
 from spatial_zb.models.spec import (
     CLUSTERED,
@@ -311,15 +311,15 @@ def fit_shape(
     covariance: Covariance,
     bandwidth: int | None = None,
     kernel: DistanceKernel | None = None,
+    noted: bool = True,
 ) -> Fit:
-    """Solve the adjusted score; its covariance is of what errors are taken to be. ``kernel`` is that of ``"conley"``."""
-    shape = design.shape
-    _check_size(shape, covariance)
-    found = shape_estimate(shape, design.values)
-    point = ShapePoint(found)
-    cov, positive = shape_cov(point, covariance, bandwidth, kernel) if found.solved else (None, False)
+    """Solve the adjusted score; errors as ``covariance`` says, ``kernel`` that of ``"conley"``; ``noted``: with notes."""
+    _check_size(design.shape, covariance)
+    point = ShapePoint(shape_estimate(design.shape, design.values))
+    cov, positive = shape_cov(point, covariance, bandwidth, kernel) if point.found.solved else (None, False)
     fit = _assembled(design, point, covariance, cov, positive)
-    return fit if kernel is None else replace(fit, convergence=replace(fit.convergence, kernel=kernel))
+    fit = fit if kernel is None else replace(fit, convergence=replace(fit.convergence, kernel=kernel))
+    return replace(fit, notes=_notes(fit, point, positive)) if noted else fit
 
 
 def _check_size(shape: Shape, covariance: Covariance) -> None:
@@ -334,9 +334,8 @@ def _check_size(shape: Shape, covariance: Covariance) -> None:
     wide = weights is not None and not weights.dense
     if (wide and covariance in ("sandwich", *CLUSTERED)) or (covariance == "sandwich" and rows > PAIRED_ROWS):
         raise SpecificationError(
-            f'covariance="{covariance}" in this shape of panel needs periods of at most {DENSE_PERIOD} units (and '
-            f'"sandwich" '
-            f'{PAIRED_ROWS:,} rows). Use "information", "driscoll_kraay" or "conley".',
+            f'covariance="{covariance}" in this shape of panel is for periods of up to {DENSE_PERIOD} units (and "sandwich" '
+            f'for {PAIRED_ROWS:,} rows). Use "information", "driscoll_kraay" or "conley".',
             f'此形态的面板用covariance="{covariance}"时，每期至多{DENSE_PERIOD}个地区（"sandwich"至多{PAIRED_ROWS:,}行）。'
             '请用"information"、"driscoll_kraay"或"conley"。',
         )
@@ -383,7 +382,7 @@ def _assembled(
     spatial = [value for value, on in ((found.rho, spec.lag_y), (found.lam, spec.lag_error)) if on]
     clusters: RowClusters | None = clusters_at(point) if few and positive else None
     traces = point.traces if found.solved else None
-    fit = Fit(
+    return Fit(
         design=design,
         estimator="adjusted_score",
         covariance=covariance,
@@ -402,13 +401,14 @@ def _assembled(
             roots=tuple(rho if spec.lag_y else lam for rho, lam in found.roots) if spec.spatial_terms else (),
         ),
     )
-    return replace(fit, notes=_notes(fit, found, positive))
 
 
-def _notes(fit: Fit, found: ShapeEstimate, positive: bool) -> tuple[Note, ...]:
+def _notes(fit: Fit, point: ShapePoint, positive: bool) -> tuple[Note, ...]:
+    found = point.found
     spec, units = fit.spec, len(fit.panel.units)
     rows = TransformedSample(units, len(fit.panel.periods), fit.nobs, 1, False, fit.absorbed)
     notes = notes_on_dependence(fit.covariance, rows, 0.0)
+    notes += notes_on_rows(point, fit.covariance) if positive else []
     if not found.solved:
         notes.append(no_root())
     elif not positive:

@@ -14,7 +14,7 @@ from scipy import sparse
 from spatial_zb import Panel, SpatialZbWarning, as_weights
 from spatial_zb.base.errors import DataError, SpecificationError, WeightsError
 from spatial_zb.core.statistics import local as core
-from spatial_zb.core.statistics import permutation as conditional_permutation
+from spatial_zb.core.statistics.moran import adjusted_p_values
 from spatial_zb.explore import lee, local_bivariate_moran, local_g, local_moran, moran
 from spatial_zb.explore.checks import permutations_for
 from spatial_zb.report.maps.shaded import CLUSTERS
@@ -83,9 +83,7 @@ def enumerated(y: np.ndarray, W: np.ndarray, i: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["binary", "row", "unequal", "mixed"])
 def test_tails_are_those_of_full_enumeration(kind, values):
     W, y = matrix_of(kind), values_of(values)
-    tails = conditional_permutation.conditional_tails(
-        y, sparse.csr_array(W), PERMUTATIONS, np.random.SeedSequence(3)
-    )
+    tails = core.conditional_tails(y, sparse.csr_array(W), PERMUTATIONS, np.random.SeedSequence(3))
     for i in np.flatnonzero(W.any(axis=1)):
         lags, observed = enumerated(y, W, i), W[i] @ y
         assert tails.above[i] / PERMUTATIONS == pytest.approx(np.mean(lags >= observed - EXACT), abs=NOISE)
@@ -96,7 +94,7 @@ def test_tails_are_those_of_full_enumeration(kind, values):
 @pytest.mark.parametrize("kind", ["binary", "row", "unequal", "mixed"])
 def test_moments_are_those_of_full_enumeration(kind):
     W, y = matrix_of(kind), values_of("normal")
-    mean, std_dev = conditional_permutation.conditional_moments(y, sparse.csr_array(W))
+    mean, std_dev = core.conditional_moments(y, sparse.csr_array(W))
     for i in np.flatnonzero(W.any(axis=1)):
         lags = enumerated(y, W, i)
         assert mean[i] == pytest.approx(lags.mean(), abs=EXACT)
@@ -121,7 +119,7 @@ def test_z_and_one_sided_p_are_those_of_the_enumerated_statistic():
 
 
 def test_p_values_by_hand():
-    tails = conditional_permutation.Tails(
+    tails = core.Tails(
         np.zeros(4), np.array([0, 3, 9, 5]), np.array([9, 6, 0, 4]), 9, np.array([0, 0, 0, 1], bool)
     )
     np.testing.assert_allclose(tails.p_values(1.0, "greater"), [0.1, 0.4, 1, np.nan])
@@ -133,7 +131,7 @@ def test_p_values_by_hand():
 
 @pytest.mark.parametrize(("n", "size"), [(5, 5), (7, 3), (400, 4)])
 def test_deals_are_distinct_and_uniform(n, size):
-    deals = conditional_permutation.deal(n, size, 20_000, np.random.default_rng(1))
+    deals = core.deal(n, size, 20_000, np.random.default_rng(1))
     assert (np.diff(np.sort(deals, axis=1), axis=1) > 0).all()
     for place in range(size):
         share = np.bincount(deals[:, place], minlength=n) / len(deals)
@@ -145,7 +143,7 @@ def test_equal_and_general_kernels_agree():
     nearly = W.copy()
     nearly.data = W.data * np.random.default_rng(3).uniform(1 - 1e-9, 1 + 1e-9, W.nnz)
     seed = np.random.SeedSequence(4)
-    equal, general = (conditional_permutation.conditional_tails(y, M, 2_500, seed) for M in (W, nearly))
+    equal, general = (core.conditional_tails(y, M, 2_500, seed) for M in (W, nearly))
     np.testing.assert_array_equal(equal.above, general.above)
     np.testing.assert_array_equal(equal.below, general.below)
 
@@ -170,20 +168,20 @@ def test_single_precision_gives_the_counts_of_double(case, monkeypatch):
     W[3] = np.arange(100)
     W[3, 3], W[5, 6] = 0, -1
     matrix = sparse.csr_array(W)
-    run = lambda: conditional_permutation.conditional_tails(y, matrix, 1500, np.random.SeedSequence(2))  # noqa: E731
-    settled, single = [], conditional_permutation._count_single
+    run = lambda: core.conditional_tails(y, matrix, 1500, np.random.SeedSequence(2))  # noqa: E731
+    settled, single = [], core._count_single
 
     def watched(*args):
         above, sure = single(*args)
         settled.extend(sure)
         return above, sure
 
-    monkeypatch.setattr(conditional_permutation, "_count_single", watched)
+    monkeypatch.setattr(core, "_count_single", watched)
     mixed = run()
     if case in ("normal", "tiny", "huge", "far from zero"):
         assert np.mean(settled) > 0.95  # so that the fast path is what is tested
     monkeypatch.setattr(
-        conditional_permutation,
+        core,
         "_count_single",
         lambda *args: (single(*args)[0], np.zeros(len(args[1].size), bool)),
     )
@@ -194,9 +192,9 @@ def test_single_precision_gives_the_counts_of_double(case, monkeypatch):
 
 def test_memory_does_not_change_the_result(monkeypatch):
     y, seed = values_of("normal"), np.random.SeedSequence(4)
-    before = conditional_permutation.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
-    monkeypatch.setattr(conditional_permutation, "CHUNK", 1)
-    after = conditional_permutation.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
+    before = core.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
+    monkeypatch.setattr(core, "CHUNK", 1)
+    after = core.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
     np.testing.assert_array_equal(before.above, after.above)
 
 
@@ -329,22 +327,22 @@ def test_false_positives_under_no_association():
         p.append(result.p_sim)
     p = np.array(p)
     assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.01)
-    any_false = np.mean([core.adjusted_p_values(row, "fdr").min() <= 0.05 for row in p])
+    any_false = np.mean([adjusted_p_values(row, "fdr").min() <= 0.05 for row in p])
     assert any_false <= 0.15
 
 
 def test_adjusted_p_values_by_hand():
     p = np.array([0.01, 0.04, np.nan, 0.03, 0.005])
-    np.testing.assert_allclose(core.adjusted_p_values(p, "fdr"), [0.02, 0.04, np.nan, 0.04, 0.02])
-    np.testing.assert_allclose(core.adjusted_p_values(p, "bonferroni"), [0.04, 0.16, np.nan, 0.12, 0.02])
-    np.testing.assert_array_equal(core.adjusted_p_values(p, None), p)
+    np.testing.assert_allclose(adjusted_p_values(p, "fdr"), [0.02, 0.04, np.nan, 0.04, 0.02])
+    np.testing.assert_allclose(adjusted_p_values(p, "bonferroni"), [0.04, 0.16, np.nan, 0.12, 0.02])
+    np.testing.assert_array_equal(adjusted_p_values(p, None), p)
 
 
 def test_fdr_is_that_of_scipy():
     from scipy.stats import false_discovery_control
 
     p = np.random.default_rng(1).uniform(size=200) ** 2
-    np.testing.assert_allclose(core.adjusted_p_values(p, "fdr"), false_discovery_control(p))
+    np.testing.assert_allclose(adjusted_p_values(p, "fdr"), false_discovery_control(p))
 
 
 def test_g_star_moments_are_those_of_all_permutations():

@@ -14,8 +14,8 @@ from scipy import sparse, stats
 from spatial_zb import DurbinSpec, Panel, SpecificationError, Weights, fit_durbin
 from spatial_zb.base.results import TestTable
 from spatial_zb.core.random.tests import period_basis
-from spatial_zb.hypotheses import diagnose
-from spatial_zb.hypotheses.case import TESTS, make_case
+from spatial_zb.hypotheses import diagnose, make_case
+from spatial_zb.hypotheses.case import TESTS
 from spatial_zb.hypotheses.panel import CROSS_SECTION
 from spatial_zb.hypotheses.random import random_estimate, spatial_hausman, within_covariance
 from spatial_zb.hypotheses.sizes import SECTIONS, by_section

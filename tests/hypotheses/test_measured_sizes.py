@@ -16,7 +16,8 @@ import spatial_zb as zb
 from spatial_zb import DurbinSpec, SpatialZbWarning, diagnose, weights
 from spatial_zb.core.likelihood.tests import weight_moments
 from spatial_zb.data import select_regions
-from spatial_zb.hypotheses.case import TESTS, make_case
+from spatial_zb.hypotheses import make_case
+from spatial_zb.hypotheses.case import TESTS
 from spatial_zb.hypotheses.panel import lag_error_tests
 from spatial_zb.hypotheses.sizes import (
     BOOTSTRAP,

@@ -12,7 +12,8 @@ from small_examples import ring
 import spatial_zb as zb
 from spatial_zb.base.results import Row
 from spatial_zb.base.text import Text
-from spatial_zb.hypotheses.case import TESTS, make_case
+from spatial_zb.hypotheses import make_case
+from spatial_zb.hypotheses.case import TESTS
 from spatial_zb.hypotheses.nulls import (
     NULLS,
     RandomSource,

@@ -10,7 +10,7 @@ from small_examples import twelve_units
 
 import spatial_zb as zb
 from spatial_zb.core.laws.bootstrap import places_among
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.nulls import NULLS, run_tests, with_p_values
 from spatial_zb.hypotheses.replicated import (
     PREPIVOTED,

@@ -9,7 +9,7 @@ import pytest
 from small_examples import directed_knn, twelve_units
 
 import spatial_zb as zb
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.nulls import NULLS, run_tests
 from spatial_zb.hypotheses.random import random_estimate
 from spatial_zb.hypotheses.replicated import REPLICATED, replicated_statistics

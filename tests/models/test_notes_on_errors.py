@@ -13,7 +13,7 @@ from scipy import optimize, sparse
 
 import spatial_zb as zb
 from spatial_zb.core.likelihood.errors import own_feedback, shift_without_equal_variances
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.models.certainty import measured_short
 from spatial_zb.models.ml import errors_of_fit

@@ -22,6 +22,7 @@ from scipy import sparse, special
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import DENSE_SOLVE, filter_applier
 from spatial_zb.core.transforms import FixedEffects, demean
+from spatial_zb.core.unit_rows import RowErrors
 
 #: Coefficients between which that of the errors is read; a unit root lies outside.
 GRID = np.linspace(-0.9, 0.98, 48)
@@ -102,6 +103,62 @@ class Errors:
         value, left = self.squares
         return value / left
 
+    @property
+    def units(self) -> slice:
+        """Which units there are: all."""
+        return slice(None)
+
+    @property
+    def sizes(self) -> Array:
+        """(n,) what the errors of a unit are drawn with, of one sample."""
+        return np.sqrt(self.squares[0])
+
+    @property
+    def grid(self) -> Array:
+        """(…, T, n) the residuals."""
+        return self.e
+
+    @property
+    def lag_form(self) -> Array:
+        """:func:`lag_form` of these periods."""
+        return lag_form(self.T, self.within)
+
+    @property
+    def crossing_form(self) -> Array:
+        """:func:`crossing_form` of these periods."""
+        return crossing_form(self.T)
+
+    def left_over(self, form: Array) -> Array:
+        """z_i = e_i'Qe_i − e_i'e_i tr(QM_ii)/tr M_ii (…, n)."""
+        value, trace = self.form(form)
+        square, left = self.squares
+        return value - square * trace / left
+
+    def by_shift(self) -> tuple[float, Array, Array]:
+        """Σe_te_{t−1}/Σe² as seen, and what both have as mean where errors s periods apart alone go together, by s."""
+        T, e, A, L = self.T, self.e, self.A, lag_form(self.T, False)
+        U = np.concatenate([self.shared, self.own[..., None]], axis=2)
+        P = np.tensordot(U, U, ((1, 2), (1, 2)))
+        inner = np.tensordot(np.tensordot(L, U, (1, 0)), U, ((0, 1), (0, 1)))
+        gram, copies = np.tensordot(U, U, ((0, 1), (0, 1))), self.n * self.kept
+        ahead, total = np.empty(T), np.empty(T)
+        for s in range(T):
+            D = np.eye(T, k=s) + (np.eye(T, k=-s) if s else 0.0)
+            shifted = np.tensordot(U[: T - s], U[s:], ((0, 1), (0, 1)))
+            shifted = shifted + (shifted.T if s else 0.0)
+            spread = A @ D
+            ahead[s] = (
+                copies * (L * (spread @ A)).sum() - 2 * (L * (spread @ P)).sum() + (shifted * inner).sum()
+            )
+            total[s] = copies * np.trace(spread @ A) - 2 * (spread * P).sum() + (shifted * gram).sum()
+        return float((e[1:] * e[:-1]).sum() / (e * e).sum()), ahead, total
+
+    def taken_out(self, u: Array) -> Array:
+        """M of errors (T, n, B)."""
+        U = np.concatenate([self.shared, self.own[..., None]], axis=2).reshape(self.T * self.n, -1)
+        flat = demean(u, self.effects).reshape(len(U), -1)
+        return (flat - U @ (U.T @ flat)).reshape(u.shape)
+
 
 def _quadratic(values: Array, Q: Array) -> Array:
     """Σ_ts v_ti Q_ts v_si (…, n)."""
@@ -146,46 +203,29 @@ def crossing_form(T: int) -> Array:
     return (Q + Q.T) / 2
 
 
-def serial_correlation(errors: Errors, Q: Array) -> Array:
+def serial_correlation(errors: Errors | RowErrors, Q: Array) -> Array:
     """t (…) of Σ_i z_i, z_i = e_i'Qe_i − e_i'e_i tr(QM_ii)/tr M_ii, over its spread between units: t(n − 1).
 
     Units may have variances of their own, and errors any law: only the z_i are compared with each other.
 
     Born & Breitung (2016), Econometric Reviews 35: 1290-1316 (LM*, without the correction for regressors).
     """
-    value, trace = errors.form(Q)
-    square, left = errors.squares
-    z = value - square * trace / left
+    z = errors.left_over(Q)
     n = z.shape[-1]
     spread = ((z - z.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1) * n / (n - 1)
     return z.sum(axis=-1) / np.sqrt(spread)
 
 
-def autocorrelation(errors: Errors) -> float:
+def autocorrelation(errors: Errors | RowErrors) -> float:
     """First-order coefficient â of the errors of one sample, whose residuals would show Σe_te_{t−1}/Σe² as seen.
 
     Effects and coefficients make residuals less correlated than the errors: with r(a) = tr(LM̄)/tr M̄ and M̄ = Σ_i
     (M(I⊗R(a))M)_ii, R(a) the correlations of an AR(1), â solves r(â) = r. M̄ is linear in R(a) = Σ_s a^s D_s, so that both
     traces are polynomials in a. Between −0.9 and 0.98.
     """
-    T, e = errors.T, errors.e
-    U = np.concatenate([errors.shared, errors.own[..., None]], axis=2)
-    A, L = errors.A, lag_form(T, False)
-    P = np.tensordot(U, U, ((1, 2), (1, 2)))
-    inner = np.tensordot(np.tensordot(L, U, (1, 0)), U, ((0, 1), (0, 1)))
-    gram = np.tensordot(U, U, ((0, 1), (0, 1)))
-    copies = errors.n * errors.kept
-    ahead, total = np.empty(T), np.empty(T)
-    for s in range(T):
-        D = np.eye(T, k=s) + (np.eye(T, k=-s) if s else 0.0)
-        shifted = np.tensordot(U[: T - s], U[s:], ((0, 1), (0, 1)))
-        shifted = shifted + (shifted.T if s else 0.0)
-        spread = A @ D
-        ahead[s] = copies * (L * (spread @ A)).sum() - 2 * (L * (spread @ P)).sum() + (shifted * inner).sum()
-        total[s] = copies * np.trace(spread @ A) - 2 * (spread * P).sum() + (shifted * gram).sum()
-    powers = GRID[:, None] ** np.arange(T)
+    seen, ahead, total = errors.by_shift()
+    powers = GRID[:, None] ** np.arange(len(ahead))
     expected = (powers @ ahead) / (powers @ total)
-    seen = float((e[1:] * e[:-1]).sum() / (e * e).sum())
     return float(np.interp(seen, np.maximum.accumulate(expected), GRID))
 
 
@@ -262,7 +302,7 @@ def variances_by_place(variances: Array, columns: Array) -> Array:
     n, q = columns.shape
     root = np.cbrt(variances)
     root = root - root.mean(axis=-1, keepdims=True)
-    explained = ((root @ np.linalg.qr(columns)[0]) ** 2).sum(axis=-1)
+    explained = ((root @ np.linalg.qr(columns - columns.mean(axis=0))[0]) ** 2).sum(axis=-1)
     return explained / q / (((root * root).sum(axis=-1) - explained) / (n - q - 1))
 
 
@@ -287,45 +327,15 @@ def shift_without_equal_variances(errors: Errors, feedback: Array, sigma2: float
     return float(((mean - k) @ errors.squares[0]) / sigma2 * variance)
 
 
-def heteroskedasticity(e: Array, Z: Array) -> tuple[Array, Array]:
-    """Breusch and Pagan's statistic and Koenker and Bassett's, χ² (…) with the rank of Z off the intercept.
-
-    Half the explained sum of squares of e²/σ̂² on Z, and N R² of the same regression, which needs no normality.
-
-    Parameters
-    ----------
-    e
-        (…, N) residuals.
-    Z
-        (N, q) columns that variances may depend on, with or without an intercept, of full rank.
-
-    Breusch & Pagan (1979), Econometrica 47: 1287-1294; Koenker & Bassett (1982), Econometrica 50: 43-61.
-    """
-    g = e * e / (e * e).mean(axis=-1, keepdims=True) - 1
-    centred = Z - Z.mean(axis=0)
-    scale = np.sqrt((centred**2).sum(axis=0))
-    basis = np.linalg.qr(centred[:, scale > 0] / scale[scale > 0])[0]
-    explained = ((g @ basis) ** 2).sum(axis=-1)
-    return explained / 2, explained / (g * g).mean(axis=-1)
-
-
-def normality(e: Array) -> float:
-    """N(S²/6 + (K − 3)²/24) of residuals (N,) with skewness S and kurtosis K; χ²(2) when N is large.
-
-    Jarque & Bera (1980), Economics Letters 6: 255-259.
-    """
-    second, third, fourth = ((e**p).mean() for p in (2, 3, 4))
-    skewness, kurtosis = third / second**1.5, fourth / second**2
-    return float(e.size * (skewness**2 / 6 + (kurtosis - 3) ** 2 / 24))
-
-
 # --- between units
 
 
-def within(errors: Errors) -> Errors:
+def within(errors: Errors | RowErrors) -> Errors | RowErrors:
     """The same off the means of units too: differences between units that last are no dependence between them."""
     if errors.within:
         return errors
+    if isinstance(errors, RowErrors):
+        return errors.within_units()
     U = np.concatenate([errors.shared, errors.own[..., None]], axis=2)
     U = (U - U.mean(axis=0)).reshape(errors.e.size, -1)
     left, size, _ = np.linalg.svd(U, full_matrices=False)
@@ -341,12 +351,15 @@ def squared_correlations(e: Array) -> Array:
     return (products * products).sum(axis=(-2, -1)) - e.shape[-1]
 
 
-def period_sizes(errors: Errors) -> Array:
+def period_sizes(errors: Errors | RowErrors) -> Array:
     """(T,) standard deviation of the errors of each period over that of all; ones where they differ by no more than chance.
 
     The mean square of a period, off the means of units (1 − 2/T)v_t + Σv/T² (errors independent over time), is solved for
     v_t, not below a twentieth of the mean. Chance: CHANCE times what the spread of squares between units gives.
     """
+    if isinstance(errors, RowErrors):
+        v, chance = errors.by_period()
+        return np.ones(len(v)) if v.var() <= CHANCE * chance else np.sqrt(np.maximum(v / v.mean(), 0.05))
     T, n = errors.T, errors.n
     squares = errors.e * errors.e
     squares = squares / squares.mean()
@@ -359,33 +372,34 @@ def period_sizes(errors: Errors) -> Array:
     return np.sqrt(v / v.mean())
 
 
-def independent_draws(errors: Errors, a: float, rng: np.random.Generator, draws: int) -> Iterator[Array]:
+def independent_draws(
+    errors: Errors | RowErrors, a: float, rng: np.random.Generator, draws: int
+) -> Iterator[Array]:
     """Residuals (≤ B, T, n) of errors independent between units, AR(1) with coefficient a.
 
     Of one sample. Normal, each unit and each period with its own size; effects and coefficients are taken out as those of
     the data are. Without the sizes of periods a year of large errors everywhere would look like dependence.
     """
-    T, n = errors.T, errors.n
-    U = np.concatenate([errors.shared, errors.own[..., None]], axis=2).reshape(T * n, -1)
-    size = np.sqrt(errors.squares[0]) * period_sizes(errors)[:, None]
+    T, n = errors.grid.shape
+    size = errors.sizes * period_sizes(errors)[:, None]
     for first in range(0, draws, CHUNK // (T * n) + 1):
         count = min(draws - first, CHUNK // (T * n) + 1)
         u = rng.standard_normal((T, n, count))
         u[1:] *= np.sqrt(1 - a * a)
         for t in range(1, T):
             u[t] += a * u[t - 1]
-        u = demean(u * size[..., None], errors.effects).reshape(T * n, count)
-        u = u - U @ (U.T @ u)
-        yield np.moveaxis(u.reshape(T, n, count), 2, 0)
+        yield np.moveaxis(errors.taken_out(u * size[..., None]), 2, 0)
 
 
-def dependence(errors: Errors, a: float, rng: np.random.Generator, draws: int) -> tuple[float, float, float]:
+def dependence(
+    errors: Errors | RowErrors, a: float, rng: np.random.Generator, draws: int
+) -> tuple[float, float, float]:
     """√ of the mean r_ij² over pairs of units, the same of independent errors (mean r² of the draws), and p.
 
     p = (1 + draws with a Σ r_ij² as large)/(1 + draws). After period means are out the sum of r_ij itself says nothing,
     and normal or reshuffled errors do not have the correlation over time that lets r_ij² of independent units be large.
     """
-    own = float(squared_correlations(errors.e))
+    own = float(squared_correlations(errors.grid))
     drawn = np.concatenate([squared_correlations(part) for part in independent_draws(errors, a, rng, draws)])
     pairs = errors.n * (errors.n - 1)
     p = float((1 + (drawn >= own).sum()) / (1 + draws))
@@ -405,10 +419,11 @@ def f_p_value(F: ArrayLike, q: int, df: int) -> Array:
     return special.fdtrc(q, df, F)
 
 
-def correlation_test(errors: Errors) -> tuple[float, float]:
+def correlation_test(errors: Errors | RowErrors) -> tuple[float, float]:
     """LM* of one sample, :func:`serial_correlation` with :func:`lag_form`, and its p-value."""
-    t = float(serial_correlation(errors, lag_form(errors.T, errors.within)))
-    return t, float(t_p_value(t, errors.n - 1))
+    form = errors.lag_form
+    t = float(serial_correlation(errors, form))
+    return t, float(t_p_value(t, len(errors.left_over(form)) - 1))
 
 
 def place_test(errors: Errors, matrix: sparse.csr_array) -> tuple[float, int, int, float]:
@@ -416,7 +431,11 @@ def place_test(errors: Errors, matrix: sparse.csr_array) -> tuple[float, int, in
 
     NaN where W treats all units alike, or there are too few.
     """
-    columns = places(matrix, errors.kept < 1)
+    return place_of(errors, places(matrix, errors.kept < 1))
+
+
+def place_of(errors: Errors | RowErrors, columns: Array) -> tuple[float, int, int, float]:
+    """The same with the columns (n, q) that variances are held against."""
     q = columns.shape[1]
     left = errors.n - q - 1
     if not q or left < 1:

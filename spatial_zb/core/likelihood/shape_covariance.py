@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.core import Array
-from spatial_zb.core.clusters import RowClusters, row_clusters
 from spatial_zb.core.likelihood.covariance import DistanceKernel, conley_sum, kernel_sum
 from spatial_zb.core.likelihood.shape import ShapeEstimate, ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, between_units
 from spatial_zb.core.logdet.factors import random_signs
+from spatial_zb.core.unit_rows import RowClusters, row_clusters
 
 #: Probes of traces of the second order where filters are not dense, and how many at a time.
 PROBES, AT_ONCE = 96, 32

@@ -34,6 +34,8 @@ from spatial_zb.core.transforms import EffectSpace
 
 #: Up to this many units of a period filters are dense and decomposed.
 DENSE_PERIOD = 700
+#: A column whose squares off its mean are below this share of the others is constant.
+CONSTANT = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,3 +365,59 @@ class Nodes:
         apart = np.asarray(at)[..., None] - self.places
         share = (-1.0) ** np.arange(self.count) * np.sin(turns) / np.where(apart == 0, 1e-300, apart)
         return share / share.sum(axis=-1, keepdims=True)
+
+
+# --- what residuals still hold
+
+
+def row_moran(u: Array, Q: Array, W: sparse.csr_array) -> tuple[float, float, float]:
+    """Moran's I = (n/S₀) u'Wu/u'u of residuals with its mean and standard deviation, their variance being I − QQ'.
+
+    As :func:`spatial_zb.core.likelihood.tests.residual_moran`, for rows of any shape: ``u`` (n,) those of all periods or of
+    one, ``Q`` (n, r) these rows of an orthonormal basis of effects and regressors, ``W`` (n, n).
+    """
+    n, half = len(u), sparse.csr_array((W + W.T) / 2)
+    AQ = half @ Q
+    inner, gram = Q.T @ AQ, Q.T @ Q
+    trace, size = float(half.trace()), n - float(np.trace(gram))
+    squared = n - 2 * float(np.trace(gram)) + float(np.vdot(gram, gram))
+    mean = (trace - float(np.trace(inner))) / size
+    second = float((half.data**2).sum()) - 2 * float(np.vdot(AQ, AQ)) + float(np.vdot(inner, inner))
+    cross = trace - 2 * float(np.trace(inner)) + float(np.vdot(inner, gram))
+    d = size**2 / squared
+    variance = 2 * (second - 2 * mean * cross + mean**2 * squared) / size**2 * d / (d + 2)
+    scale = n / W.sum()
+    return scale * float(u @ (W @ u) / (u @ u)), scale * mean, float(scale * np.sqrt(variance))
+
+
+# --- what variances of units may go with
+
+
+def row_places(W: RowWeights, unit: NDArray[np.intp], timed: bool) -> Array:
+    """Columns (n, q), off their means, that the diagonal of MGM begins with: means by unit of (W²)_ii, and of ι'W_t.
+
+    As :func:`spatial_zb.core.likelihood.errors.places`; the second with effects of periods (``timed``). Columns that are
+    constant are left out.
+    """
+    counts = np.bincount(unit)
+    rows = [np.asarray(W.matrix.multiply(W.matrix.T).sum(axis=1)).ravel()]
+    rows += [np.asarray(W.matrix.sum(axis=0)).ravel()] if timed else []
+    means = [np.bincount(unit, weights=row) / counts for row in rows]
+    off = [mean - mean.mean() for mean in means]
+    kept = [c for c, mean in zip(off, means, strict=True) if c @ c > CONSTANT * (mean @ mean)]
+    return np.stack(kept, axis=1) if kept else np.empty((len(counts), 0))
+
+
+def row_feedback(G: RowFilter, unit: NDArray[np.intp], U: sparse.csr_array, C: Array) -> Array:
+    """What ties variances of units to ρ̂ (n,): Σ_t (MGM)_it over Σ_t M_it, M = I − UU' − CC'.
+
+    ``U`` (N, r) has one unit in a column, ``C`` (N, c) is any other part of an orthonormal basis. UU' and G meet on the
+    diagonal of G alone.
+    """
+    g = np.concatenate([G.diagonals[d] for d in G.weights.which])
+    GC, GtC = G.ahead(C), G.back(C)
+    h = np.asarray(U.multiply(U).sum(axis=1)).ravel()
+    twice = sparse.csr_array(U.T @ (sparse.diags_array(g) @ U))
+    own = g * (1 - 2 * h) + np.asarray((U @ twice).multiply(U).sum(axis=1)).ravel()
+    own += (C * (U @ (U.T @ (GC + GtC)) + C @ (C.T @ GC).T - GC - GtC)).sum(axis=1)
+    return np.bincount(unit, weights=own) / np.bincount(unit, weights=1 - h - (C**2).sum(axis=1))

@@ -20,6 +20,7 @@ from scipy import linalg, sparse
 
 from spatial_zb.core import Array, chi2_tail, f_tail
 from spatial_zb.core.likelihood.covariance import Residuals, information
+from spatial_zb.core.likelihood.shape_covariance import ShapePoint, expected_derivative, score_variance
 from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.core.statistics.moran import Result
 from spatial_zb.core.transforms import FixedEffects, TransformedSample, demean, spatial_lag
@@ -244,6 +245,70 @@ def score_tests(
     return [quadratic_form(score[..., one], info[..., one, :][..., one]) for one in map(list, active)]
 
 
+def adjusted_score_test(
+    point: ShapePoint, tested: Sequence[int], others: Sequence[int], excess: float | None = None
+) -> float:
+    """χ² of the scores of ``tested`` parameters, less what the ``others`` tell of them: s'Var(s)⁻¹s.
+
+    With a = 𝓗_to𝓗_oo⁻¹, s = ψ_t − aψ_o and Var(s) = [I, −a]Ω[I, −a]'. At a restricted estimate ψ_o is zero; where it is
+    not, as in the robust tests of Anselin et al. (1996), s does not move with small values of the others. On complete
+    panels under one row-normalised W this is :func:`score_test`.
+
+    Parameters
+    ----------
+    point
+        The larger model at the restricted estimate.
+    tested, others
+        Positions in (δ, ρ, λ, σ²).
+    excess
+        Of the restricted model, see :func:`~spatial_zb.core.likelihood.shape_covariance.score_variance`.
+    """
+    k, s2, traces, e = point.k, point.found.sigma2, point.traces, point.found.e
+    excess = 0.0 if traces.likelihood else excess
+    score = np.array([*(point.BZ.T @ e / s2), point.BWy @ e / s2 - traces.f, 0.0, 0.0])
+    score[k + 1] = e @ point.He[0] / s2 - traces.h
+    derivative, variance = expected_derivative(point, excess), score_variance(point, excess)
+    a = np.linalg.solve(derivative[np.ix_(others, others)].T, derivative[np.ix_(tested, others)].T).T
+    part = np.zeros((len(tested), len(score)))
+    part[:, list(tested)], part[:, list(others)] = np.eye(len(tested)), -a
+    return float(quadratic_form(part @ score, part @ variance @ part.T))
+
+
+# --- variances and law of least-squares residuals
+
+
+def heteroskedasticity(e: Array, Z: Array) -> tuple[Array, Array]:
+    """Breusch and Pagan's statistic and Koenker and Bassett's, χ² (…) with the rank of Z off the intercept.
+
+    Half the explained sum of squares of e²/σ̂² on Z, and N R² of the same regression, which needs no normality.
+
+    Parameters
+    ----------
+    e
+        (…, N) residuals.
+    Z
+        (N, q) columns that variances may depend on, with or without an intercept, of full rank.
+
+    Breusch & Pagan (1979), Econometrica 47: 1287-1294; Koenker & Bassett (1982), Econometrica 50: 43-61.
+    """
+    g = e * e / (e * e).mean(axis=-1, keepdims=True) - 1
+    centred = Z - Z.mean(axis=0)
+    scale = np.sqrt((centred**2).sum(axis=0))
+    basis = np.linalg.qr(centred[:, scale > 0] / scale[scale > 0])[0]
+    explained = ((g @ basis) ** 2).sum(axis=-1)
+    return explained / 2, explained / (g * g).mean(axis=-1)
+
+
+def normality(e: Array) -> float:
+    """N(S²/6 + (K − 3)²/24) of residuals (N,) with skewness S and kurtosis K; χ²(2) when N is large.
+
+    Jarque & Bera (1980), Economics Letters 6: 255-259.
+    """
+    second, third, fourth = ((e**p).mean() for p in (2, 3, 4))
+    skewness, kurtosis = third / second**1.5, fourth / second**2
+    return float(e.size * (skewness**2 / 6 + (kurtosis - 3) ** 2 / 24))
+
+
 # --- what residuals still hold
 
 
@@ -318,23 +383,6 @@ def pesaran_cd(u: Array) -> Array:
     unit = centred / np.sqrt((centred**2).sum(axis=-2, keepdims=True))
     pairs = ((unit.sum(axis=-1) ** 2).sum(axis=-1) - n) / 2
     return np.sqrt(2 * T / (n * (n - 1))) * pairs
-
-
-# --- collinearity
-
-
-def variance_inflation(X: Array) -> Array:
-    """1/(1 − R²) of each column (M, k) on the others, columns as they enter the regression (already centred)."""
-    scaled = X / np.abs(X).max(axis=0)  # squares of extreme columns would leave the range of numbers
-    basis = scaled / np.sqrt((scaled**2).sum(axis=0))
-    R: Array = np.linalg.qr(basis, mode="r")  # type: ignore[assignment]  # its hints name a pair for every mode
-    inverse = linalg.solve_triangular(R, np.eye(R.shape[1]))
-    return (inverse**2).sum(axis=1)
-
-
-def condition_number(X: Array) -> float:
-    """Largest over smallest singular value of the columns at unit length (Belsley, Kuh & Welsch 1980)."""
-    return float(np.linalg.cond(X / np.sqrt((X**2).sum(axis=0))))
 
 
 def residual_moran_i(

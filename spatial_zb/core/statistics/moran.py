@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -216,6 +216,9 @@ def _bivariate(x: Array, y: Array, matrix: sparse.csr_array) -> tuple[float, Arr
 
 
 Alternative = Literal["two-sided", "greater", "less"]
+#: How p-values are corrected for being many.
+Adjustment = Literal["fdr", "bonferroni"]
+ADJUSTMENTS: tuple[str, ...] = get_args(Adjustment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,3 +296,23 @@ def permutation_p_value(observed: float, reference: Array, alternative: Alternat
     below = (1 + np.count_nonzero(reference <= observed + slack)) / (1 + len(reference))
     tails = {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}
     return float(tails[alternative])
+
+
+def adjusted_p_values(p: Array, how: Adjustment | None) -> Array:
+    """p-values corrected for being many; NaN stays NaN and does not count.
+
+    ``"fdr"``: Benjamini & Hochberg (1995), for local statistics Caldas de Castro & Singer (2006),
+    Geographical Analysis 38: 180-208. ``"bonferroni"``: times their number.
+    """
+    if how is None:
+        return p.copy()
+    out = np.full(len(p), np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    m = len(tested)
+    if how == "bonferroni":
+        out[tested] = np.minimum(1.0, m * p[tested])
+        return out
+    order = tested[np.argsort(p[tested], kind="stable")]
+    scaled = p[order] * m / np.arange(1, m + 1)
+    out[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    return out

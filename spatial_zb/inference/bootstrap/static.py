@@ -357,7 +357,7 @@ class ShapeSource:
         """As the fit, on the same rows."""
         how = self.fit.convergence
         design = replace(self.design, values=drawn)
-        return fit_shape(design, self.fit.covariance, how.bandwidth, how.kernel)
+        return fit_shape(design, self.fit.covariance, how.bandwidth, how.kernel, noted=False)
 
     def centre(self, scheme: Scheme) -> Array | None:
         """θ̂; sign flips keep what units have of their own: the mean of the draws."""

@@ -12,8 +12,7 @@ from spatial_zb import simulate
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.results import TestTable
-from spatial_zb.base.text import ListedEffects, Text
-from spatial_zb.data.panel import Panel
+from spatial_zb.base.text import Text
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses import diagnose
@@ -29,12 +28,11 @@ from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.stages.systems import system_spec
-from spatial_zb.pipeline.words import saying_where, warn_undone, weights_words
+from spatial_zb.pipeline.words import saying_where, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Model, System
-from spatial_zb.weights.matrix import Weights
 
 if TYPE_CHECKING:
     from spatial_zb.pipeline.prepare import Prepared
@@ -85,13 +83,6 @@ def fit_model(prepared: Prepared, model: Model, effects: ModelEffects, sample: s
     W_x, W_error = own
     spec, panel, W = spec_of(model, effects), prepared.sample(sample), prepared.weights(weights, sample)
     return fit_durbin(spec, panel, W, **prepared.fit_options(model, sample), W_x=W_x, W_error=W_error)
-
-
-def _of_any_shape(model: Model, panel: Panel, weights: object) -> bool:
-    """Whether the model is estimated by the adjusted score, which has no chain of tests."""
-    own = model.W_x is not None or model.W_error is not None
-    listed_ones = isinstance(model.fixed_effects[-1], ListedEffects)
-    return panel.uneven or own or listed_ones or not isinstance(weights, Weights)
 
 
 def effect_columns(columns: Sequence[Column]) -> list[tuple[Text, Effects]]:
@@ -229,18 +220,17 @@ def diagnose_models(job: Job) -> list[Text]:
         W = study.weights_of(model)[0]
         spec = static_spec(model, model.fixed_effects[-1])
         weights = prepared.weights(W, study.main_sample)
-        if _of_any_shape(model, prepared.sample(study.main_sample), weights):
-            why = Text(
-                "its tests are for a complete panel under one W with effects of units and periods",
-                "检验用于面板完整、W唯一、仅有个体与时间效应的模型",
-            )
-            warn_undone(Text(f"No test chain of {model.title.en}", f"未作{model.title.zh}的检验链"), why)
-            continue
+        own = [
+            None if name is None else prepared.weights(name, study.main_sample)
+            for name in (model.W_x, model.W_error)
+        ]
         with saying_where(study.place(f"models.{model.name}")):
             chain = diagnose(
                 spec,
                 prepared.sample(study.main_sample),
                 weights,
+                W_x=own[0],
+                W_error=own[1],
                 replicates=study.general.bootstrap,
                 rng=job.seed("tests", model.name),
                 workers=Execution(

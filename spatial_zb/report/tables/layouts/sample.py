@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spatial_zb.base.text import UNDATED, Text
-from spatial_zb.core.likelihood.tests import variance_inflation
 from spatial_zb.core.statistics.dispersion import within_sd
+from spatial_zb.core.transforms import variance_inflation
 from spatial_zb.report.tables.layouts.common import (
     MISSING,
     Heading,

@@ -1,0 +1,289 @@
+"""Units with rows of any number: what effects and coefficients took out of the residuals of each.
+
+As :mod:`spatial_zb.core.clusters` and :mod:`spatial_zb.core.likelihood.errors` for panels whose units come and go. Of all
+rows M = A − QQ', A = I − UU' within units, U the effects that one unit has alone, Q an orthonormal basis of the effects that
+units share and of the regressors: its blocks are small whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.core import Array
+from spatial_zb.core.clusters import COLLINEAR, LEAST_SEEN, NOTHING_LEFT
+
+
+@dataclass(frozen=True, eq=False)
+class RowClusters:
+    """M_X by unit where units have rows of any number: made by :func:`row_clusters`.
+
+    ``rows`` (n, S) are the rows of each unit, filled up by −1, ``roots`` (n, S, S) M_X,ii^{−1/2}; ``shared`` (N, c) is the
+    part of the effects that units share and ``V`` (N, q) the regressors, orthonormal; ``back`` as in :class:`Clusters`.
+    """
+
+    rows: NDArray[np.intp]
+    roots: Array
+    shared: Array
+    V: Array
+    back: Array
+
+    @property
+    def number(self) -> int:
+        """Of clusters."""
+        return len(self.rows)
+
+    def _by_unit(self, values: Array) -> Array:
+        """Rows (N, m) as (n, S, m), zero where a unit has no row."""
+        return np.where((self.rows >= 0)[..., None], values[self.rows], 0.0)
+
+    def adjusted(self, e: Array) -> Array:
+        """e*_i = M_X,ii^{−1/2}e_i of residuals (N,)."""
+        moved = self.roots @ self._by_unit(e[:, None])
+        out, there = np.empty_like(e), self.rows >= 0
+        out[self.rows[there]] = moved[..., 0][there]
+        return out
+
+    def degrees(self, gradients: Array) -> Array:
+        """Degrees of freedom of c'θ̂ for gradients (…, q); NaN where single units determine it nearly alone."""
+        flat = gradients.reshape(-1, gradients.shape[-1])
+        regressors, shared = self._by_unit(self.V), self._by_unit(np.hstack([self.shared, self.V]))
+        found = [self._degrees_of(self.back @ c, regressors, shared) for c in flat]
+        return np.array(found).reshape(gradients.shape[:-1])
+
+    def _degrees_of(self, v: Array, regressors: Array, shared: Array) -> float:
+        size = float(np.sqrt(v @ v))
+        if not np.isfinite(size):
+            return np.nan
+        if size == 0.0:
+            return float(self.number - 1)
+        a = (self.roots @ (regressors @ (v / size))[..., None])[..., 0]
+        taken, own = np.einsum("isk,is->ik", shared, a), (a**2).sum(axis=1)
+        trace = own.sum() - (taken**2).sum()
+        small = taken.T @ taken if taken.shape[1] <= len(taken) else taken @ taken.T
+        square = (own**2).sum() - 2 * (own * (taken**2).sum(axis=1)).sum() + (small**2).sum()
+        return float(trace**2 / square) if trace > LEAST_SEEN else np.nan
+
+
+def row_clusters(
+    unit: NDArray[np.intp], X: Array, own: tuple[NDArray[np.intp], Array], shared: Array
+) -> RowClusters:
+    """The clusters of regressors X (N, q) off the effects, of panels of any shape.
+
+    Parameters
+    ----------
+    unit
+        (N,) number of the unit of each row.
+    X
+        (N, q); columns may be collinear or zero.
+    own, shared
+        An orthonormal basis of the effects: positions and values (N, p) of the entries of columns that belong to one unit,
+        and the other columns (N, c).
+    """
+    V, back = _orthonormal(X)
+    rows, A = _own_blocks(unit, own)
+    others = np.where((rows >= 0)[..., None], np.hstack([shared, V])[rows], 0.0)
+    share, axes = np.linalg.eigh(A - others @ np.swapaxes(others, 1, 2))
+    stretch = np.where(share > NOTHING_LEFT, 1 / np.sqrt(np.maximum(share, NOTHING_LEFT)), 0.0)
+    roots = (axes * stretch[:, None, :]) @ np.swapaxes(axes, 1, 2)
+    return RowClusters(rows, roots, shared, V, back)
+
+
+def _orthonormal(X: Array) -> tuple[Array, Array]:
+    """An orthonormal basis of columns that may be collinear or zero, and what takes coefficients of them to its own."""
+    scale = np.sqrt((X**2).sum(axis=0))
+    size = np.where(scale > 0, scale, 1.0)
+    left, sizes, right = np.linalg.svd(X / size, full_matrices=False)
+    kept = sizes > COLLINEAR * sizes.max(initial=0.0)
+    return left[:, kept], right[kept] / sizes[kept, None] / size
+
+
+def _own_blocks(
+    unit: NDArray[np.intp], own: tuple[NDArray[np.intp], Array]
+) -> tuple[NDArray[np.intp], Array]:
+    """Rows (n, S) of each unit, filled up by −1, and I − UU' of them (n, S, S), U the effects of the unit alone."""
+    numbers, at = np.unique(unit, return_inverse=True)
+    counts = np.bincount(at)
+    rows = np.full((len(numbers), int(counts.max())), -1)
+    rows[np.arange(rows.shape[1]) < counts[:, None]] = np.argsort(at, kind="stable")
+    there = (rows >= 0)[..., None]
+    columns, values = np.where(there, own[0][rows], -1), np.where(there, own[1][rows], 0.0)
+    A = np.eye(rows.shape[1]) * there
+    for a, b in np.ndindex(values.shape[2], values.shape[2]):
+        same = columns[:, :, None, a] == columns[:, None, :, b]
+        A -= same * values[:, :, None, a] * values[:, None, :, b]
+    return rows, A
+
+
+@dataclass(frozen=True, eq=False)
+class RowErrors:
+    """Residuals of units with rows of any number, and what effects and coefficients took out: made by :func:`row_errors`.
+
+    What :class:`spatial_zb.core.likelihood.errors.Errors` is for complete panels. ``e`` (n, S), ``when`` (n, S) the number
+    of the period of a row, −1 where there is none, ``A`` (n, S, S), ``Q`` (n, S, c), ``periods`` how many there are;
+    ``within``: means of units are out. ``units`` (n,) numbers those of which effects leave something.
+    """
+
+    e: Array
+    when: NDArray[np.intp]
+    A: Array
+    Q: Array
+    periods: int
+    within: bool
+    units: NDArray[np.intp]
+
+    @property
+    def n(self) -> int:
+        """Units."""
+        return len(self.e)
+
+    @property
+    def T(self) -> int:
+        """Rows of the longest unit."""
+        return self.e.shape[1]
+
+    @cached_property
+    def M(self) -> Array:
+        """M_ii (n, S, S)."""
+        return self.A - self.Q @ np.swapaxes(self.Q, 1, 2)
+
+    @cached_property
+    def squares(self) -> tuple[Array, Array]:
+        """e_i'e_i and tr M_ii, each (n,)."""
+        return (self.e**2).sum(axis=1), np.trace(self.M, axis1=1, axis2=2)
+
+    @property
+    def variances(self) -> Array:
+        """(n,) e_i'e_i / tr M_ii."""
+        value, left = self.squares
+        return value / left
+
+    @property
+    def sizes(self) -> Array:
+        """(n,) what the errors of a unit are drawn with."""
+        return np.sqrt(self.variances)
+
+    @cached_property
+    def follows(self) -> NDArray[np.bool_]:
+        """(n, S, S) where row t is of the period after that of row s."""
+        there = self.when >= 0
+        return (self.when[:, :, None] == self.when[:, None, :] + 1) & there[:, :, None] & there[:, None, :]
+
+    @property
+    def lag_form(self) -> Array:
+        """Q_i (n, S, S) of Σ e_te_{t−1} over rows of successive periods; with unit effects Σ e_{t−1}²/(S_i − 1) more."""
+        Q = self.follows.astype(float)
+        if self.within:
+            pairs, at = self.follows.sum(axis=1), np.arange(self.T)
+            Q[:, at, at] = pairs / np.maximum((self.when >= 0).sum(axis=1) - 1, 1)[:, None]
+        return (Q + np.swapaxes(Q, 1, 2)) / 2
+
+    @property
+    def crossing_form(self) -> Array:
+        """As that of complete panels: rows ahead off the mean of those ahead, rows behind off that of those behind."""
+        out, counts = np.zeros_like(self.A), (self.when >= 0).sum(axis=1)
+        for i, t in np.argwhere(self.follows[:, 2:, 1:].any(axis=2)):
+            ahead, behind, t, last = np.zeros(self.T), np.zeros(self.T), t + 2, counts[i]
+            if t >= last - 1 or not self.follows[i, t, t - 1]:
+                continue
+            ahead[t], behind[t - 1] = 1, 1
+            ahead[t:last] -= 1 / (last - t)
+            behind[:t] -= 1 / t
+            out[i] += np.outer(ahead, behind)
+        return (out + np.swapaxes(out, 1, 2)) / 2
+
+    def left_over(self, form: Array) -> Array:
+        """z_i = e_i'Q_ie_i − e_i'e_i tr(Q_iM_ii)/tr M_ii of the units that have such rows."""
+        value, trace = np.einsum("is,ist,it->i", self.e, form, self.e), (form * self.M).sum(axis=(1, 2))
+        square, left = self.squares
+        some = form.any(axis=(1, 2)) & (left > NOTHING_LEFT)
+        return value[some] - (square * trace)[some] / left[some]
+
+    def by_shift(self) -> tuple[float, Array, Array]:
+        """As that of complete panels."""
+        return self._by_shift
+
+    @cached_property
+    def _by_shift(self) -> tuple[float, Array, Array]:
+        """Σe_te_{t−1}/Σe² as seen, and what both have as mean where errors s periods apart alone go together, by s."""
+        there, Q, follows = self.when >= 0, self.Q, self.follows
+        apart = np.where(
+            there[:, :, None] & there[:, None, :], np.abs(self.when[:, :, None] - self.when[:, None, :]), -1
+        )
+        ahead, total = np.empty(self.periods), np.empty(self.periods)
+        for s in range(self.periods):
+            D = (apart == s).astype(float)
+            AD = self.A @ D
+            cross = Q @ (np.swapaxes(Q, 1, 2) @ D @ self.A)
+            inner = np.einsum("isc,ist,itd->cd", Q, D, Q, optimize=True)
+            block = AD @ self.A - cross - np.swapaxes(cross, 1, 2) + Q @ inner @ np.swapaxes(Q, 1, 2)
+            ahead[s], total[s] = (block * follows).sum(), np.trace(block, axis1=1, axis2=2).sum()
+        seen = (self.e[:, :, None] * self.e[:, None, :] * follows).sum() / (self.e**2).sum()
+        return float(seen), ahead, total
+
+    def overlaps(self) -> Array:
+        """Σ of squares of M_ij (n, n): what units' variances have to do with each other's residuals."""
+        flat = np.einsum("isc,isd->icd", self.Q, self.Q).reshape(self.n, -1)
+        out = flat @ flat.T  # Q'Q of one unit with that of another
+        out[np.diag_indices(self.n)] = (self.M**2).sum(axis=(1, 2))
+        return out
+
+    @property
+    def grid(self) -> Array:
+        """(T, n) residuals at their places, zero where there is none."""
+        return self._placed(self.e[..., None])[..., 0]
+
+    def taken_out(self, u: Array) -> Array:
+        """M of errors (T, n, B), zero where there is no row."""
+        rows = np.swapaxes(u, 0, 1)[np.arange(self.n)[:, None], self.when] * (self.when >= 0)[..., None]
+        onto = np.einsum("isc,isb->cb", self.Q, rows)
+        return self._placed(self.A @ rows - self.Q @ onto)
+
+    def within_units(self) -> RowErrors:
+        """The same off the means of units too."""
+        there = (self.when >= 0).astype(float)
+        means = there / np.sqrt(there.sum(axis=1, keepdims=True))
+        A = np.eye(self.T) * there[:, None, :] - means[:, :, None] * means[:, None, :]
+        flat = (A @ self.Q).reshape(-1, self.Q.shape[2])
+        Q = _orthonormal(flat)[0].reshape(*self.e.shape, -1)
+        return RowErrors((A @ self.e[..., None])[..., 0], self.when, A, Q, self.periods, True, self.units)
+
+    def _placed(self, rows: Array) -> Array:
+        out = np.zeros((self.periods, self.n, rows.shape[2]))
+        i, s = np.nonzero(self.when >= 0)
+        out[self.when[i, s], i] = rows[i, s]
+        return out
+
+    def by_period(self) -> tuple[Array, float]:
+        """(T,) mean square of each period over that of all, and the variance that chance gives it."""
+        own, i = np.diagonal(self.M, axis1=1, axis2=2), np.nonzero(self.when >= 0)
+        left = np.bincount(self.when[i], weights=own[i], minlength=self.periods)
+        squares = (self.e**2 / ((self.e**2).sum() / own.sum()))[i]
+        first, second = (
+            np.bincount(self.when[i], weights=squares**p, minlength=self.periods) for p in (1, 2)
+        )
+        counts = np.bincount(self.when[i], minlength=self.periods)
+        v, spread = first / np.maximum(left, NOTHING_LEFT), second / counts - (first / counts) ** 2
+        return v, float((spread / counts).mean())
+
+
+def row_errors(
+    unit: NDArray[np.intp],
+    period: NDArray[np.intp],
+    e: Array,
+    X: Array,
+    own: tuple[NDArray[np.intp], Array],
+    shared: Array,
+) -> RowErrors:
+    """Residuals e (N,) with the numbers of their units and periods; the others as in :func:`row_clusters`."""
+    rows, A = _own_blocks(unit, own)
+    kept = np.flatnonzero(np.trace(A, axis1=1, axis2=2) > NOTHING_LEFT)
+    rows, A = rows[kept], A[kept]
+    there = rows >= 0
+    Q = np.where(there[..., None], np.hstack([shared, _orthonormal(X)[0]])[rows], 0.0)
+    when = np.where(there, period[rows], -1)
+    within = bool(own[0].shape[1])
+    return RowErrors(np.where(there, e[rows], 0.0), when, A, Q, int(period.max()) + 1, within, kept)
