@@ -93,7 +93,7 @@ INDEPENDENT = ("information", "hessian", "sandwich")
 CORRELATED_P, CORRELATED = 0.02, 0.25
 #: From here on a few periods do not tell how near to one that coefficient is.
 HIGHEST = 0.9
-#: Variances are said to be tied to the place in W where F has a p-value below the first, and ρ̂ would move by this many
+#: Variances are said to be tied to the place in W where F has a p-value below the first, and ρ̂ or λ̂ would move by so many
 #: standard errors without equal variances (docs/validation/errors.md).
 TIED_P, TIED_SHIFT = 0.05, 0.25
 #: Panels like those whose intervals fell short in simulations without a word (docs/validation/lifelike.md): so few units, or
@@ -194,7 +194,7 @@ def notes_on_errors(at: Evaluated, covariance: str) -> list[Note]:
     errors, spec = errors_at(at.design, at.best, at.parts), at.design.spec
     notes = notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
     notes += _shortfall(at, covariance, errors)
-    tied = len(spec.spatial_terms) == 1 and 1 + errors.within < errors.T
+    tied = spec.spatial_terms and 1 + errors.within < errors.T
     return [*notes, *_tied(at, errors)] if tied else notes
 
 
@@ -231,7 +231,7 @@ def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> boo
     if spec.lag_y and hints_of_hubs(errors, W):
         return True
     margin = MARGIN if spec.lag_y else LESS_MARGIN
-    return len(spec.spatial_terms) == 1 and place_test(errors, W)[3] < margin * TIED_P
+    return bool(spec.spatial_terms) and bool(place_test(errors, W)[3] < margin * TIED_P)
 
 
 def notes_on_correlation(errors: Errors | RowErrors, covariance: str) -> list[Note]:
@@ -306,14 +306,17 @@ def _tied(at: Evaluated, errors: Errors) -> list[Note]:
     if not p < TIED_P:
         return []
     spec, best = at.design.spec, at.best
-    active, place = estimated(spec), len(spec.terms)
-    expected = information(at.parts, at.traces, at.best.sigma2, at.sample)[np.ix_(active, active)]
-    variance = inverse_or_nan(expected)[0][place, place]
-    feedback = own_feedback(W, best.rho if spec.lag_y else best.lam, centred)
-    shift = shift_without_equal_variances(errors, feedback, at.best.sigma2, variance)
-    share = abs(shift) / variance**0.5
-    name = "ρ" if spec.lag_y else "λ"
-    return [variances_tied(F, q, left, p, shift, share, name)] if share >= TIED_SHIFT else []
+    active, first = estimated(spec), len(spec.terms)
+    expected = information(at.parts, at.traces, best.sigma2, at.sample)[np.ix_(active, active)]
+    variance = inverse_or_nan(expected)[0][first:-1, first:-1]
+    excess = [
+        shift_without_equal_variances(errors, own_feedback(W, value, centred), best.sigma2)
+        for value in spatial_values(spec, best)
+    ]
+    shift, errors_of = variance @ excess, variance.diagonal() ** 0.5
+    most = int(np.argmax(np.abs(shift) / errors_of))
+    share, name = abs(shift[most]) / errors_of[most], {"rho": "ρ", "lam": "λ"}[spec.spatial_terms[most]]
+    return [variances_tied(F, q, left, p, shift[most], share, name)] if share >= TIED_SHIFT else []
 
 
 def notes_on_dependence(covariance: str, sample: TransformedSample, overlap: float) -> list[Note]:

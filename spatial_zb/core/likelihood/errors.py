@@ -306,25 +306,26 @@ def variances_by_place(variances: Array, columns: Array) -> Array:
     return explained / q / (((root * root).sum(axis=-1) - explained) / (n - q - 1))
 
 
-def shift_without_equal_variances(errors: Errors, feedback: Array, sigma2: float, variance: float) -> float:
-    """By how much ρ̂ of maximum likelihood would move, to first order, if it did not take variances as equal.
+def shift_without_equal_variances(errors: Errors, feedback: Array, sigma2: float) -> float:
+    """The score of ρ (or λ) at the maximum of the likelihood, if it did not take variances as equal.
 
-    The score of maximum likelihood at its maximum is w'e − k̄e'e = 0, k̄ = T* tr(JG)/N; with k_i in place of k̄, which has
-    mean zero under any variances of units, it is Σ_i(k̄ − k_i)e_i'e_i at ρ̂. Unit effects: k_i = G_ii. With period means out
-    k_i = n/(n − 2) [g_i − Σg/(n(n − 1))], g the diagonal of JG.
+    Times the inverse information it is, to first order, by how much estimates would move. The score of maximum likelihood at
+    its maximum is w'e − k̄e'e = 0, k̄ = T* tr(JG)/N; with k_i in place of k̄, which has mean zero under any variances of units,
+    it is Σ_i(k̄ − k_i)e_i'e_i there. Unit effects: k_i = G_ii. With period means out k_i = n/(n − 2) [g_i − Σg/(n(n − 1))],
+    g the diagonal of JG.
 
     Parameters
     ----------
     feedback
         Of :func:`own_feedback`.
-    sigma2, variance
-        σ̂², and the variance of ρ̂ by the information.
+    sigma2
+        σ̂².
     """
     n, k = errors.n, feedback
     if errors.kept < 1:
         k = n / (n - 2) * (feedback - feedback.sum() / (n * (n - 1)))
     mean = feedback.sum() / (n * errors.kept)
-    return float(((mean - k) @ errors.squares[0]) / sigma2 * variance)
+    return float(((mean - k) @ errors.squares[0]) / sigma2)
 
 
 # --- between units
