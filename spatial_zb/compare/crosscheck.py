@@ -1,8 +1,9 @@
-"""The same model by spreg and the same statistic by esda, side by side, with the reason for each difference."""
+"""The same model and tests by spreg, statistic by esda and W by libpysal, side by side, and why numbers differ."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from importlib import metadata
 from typing import Any
 
@@ -18,7 +19,11 @@ from spatial_zb.compare.differences import (
     Crosscheck,
     Line,
     degrees_of_freedom,
+    density,
+    dummies,
+    dummies_kept,
     islands,
+    islands_are_components,
     lacks,
     lines_of,
     many_instruments,
@@ -32,23 +37,32 @@ from spatial_zb.compare.differences import (
     transformation,
     unexplained,
 )
+from spatial_zb.core.likelihood import tests as core
+from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import LocalTable, MoranTable
+from spatial_zb.hypotheses import make_case
+from spatial_zb.hypotheses.case import Case
+from spatial_zb.hypotheses.panel import LAG_ERROR, lag_error_tests
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
+from spatial_zb.weights.describe import describe
 from spatial_zb.weights.matrix import Weights
 
-#: Beyond so many observations spreg takes sparse factors for its determinants, and so many columns are no dummies any more.
-LARGE, MOST_DUMMIES = 400, 1200
+#: Beyond so many observations spreg takes sparse factors for its determinants.
+LARGE = 400
 #: Permutations that esda is asked for at most.
 MOST_PERMUTATIONS = 9999
 
 
 @one_thread
 def crosscheck(
-    result: Fit | SystemFit | MoranTable | LocalTable, panel: Panel | None = None, W: Weights | None = None
+    result: Fit | SystemFit | MoranTable | LocalTable | DurbinSpec | Weights,
+    panel: Panel | None = None,
+    W: Weights | None = None,
 ) -> Crosscheck:
     """Compute the same by spreg or esda, and say why numbers differ.
 
@@ -60,9 +74,10 @@ def crosscheck(
     result
         A fit of :func:`fit_durbin`: OLS, SLX, SAR, SDM, SEM, SDEM in a cross-section, a pooled panel or one with fixed
         effects, SAC in a cross-section, and its estimates by ``"gmm"`` without effects; a system by ``"2sls"``;
-        Moran's I, or local Moran's I.
+        Moran's I, or local Moran's I; a specification, for the LM tests of a lag and of an error that its least-squares
+        residuals give; weights, for their properties.
     panel, W
-        For Moran's I: what it was computed of.
+        For Moran's I: what it was computed of; for a specification: its data.
 
     Returns
     -------
@@ -71,8 +86,8 @@ def crosscheck(
     Raises
     ------
     SpecificationError
-        What the other program does not have; a fit that did not converge; Moran's I without panel and W; spreg or esda
-        not being installed.
+        What the other program does not have; a fit that did not converge; Moran's I or a specification without panel
+        and W; spreg, esda or libpysal not being installed.
 
     Examples
     --------
@@ -87,16 +102,19 @@ def crosscheck(
         return _of_fit(result)
     if isinstance(result, SystemFit):
         return _of_system(result)
-    if isinstance(result, MoranTable | LocalTable):
+    if isinstance(result, Weights):
+        return _of_weights(result)
+    if isinstance(result, MoranTable | LocalTable | DurbinSpec):
         if panel is None or W is None:
             raise SpecificationError(
-                "Moran's I keeps no data: give the panel and W that it was computed of, crosscheck(table, panel, W).",
-                "莫兰指数的结果不含数据：请给出其所用的面板与W，即crosscheck(table, panel, W)。",
+                "Moran's I and a specification keep no data: give panel and W too, crosscheck(table, panel, W).",
+                "莫兰指数与模型设定不含数据：请一并给出面板与W，即crosscheck(table, panel, W)。",
             )
-        return _of_moran(result, panel, W)
+        return _of_lm(result, panel, W) if isinstance(result, DurbinSpec) else _of_moran(result, panel, W)
     raise SpecificationError(
-        f"crosscheck compares a fit, a system or Moran's I, not a {type(result).__name__}.",
-        f"crosscheck用于单方程估计、方程组或莫兰指数，而不是{type(result).__name__}。",
+        "crosscheck compares a fit, a system, Moran's I, the LM tests of a specification or weights, not a "
+        f"{type(result).__name__}.",
+        f"crosscheck用于单方程估计、方程组、莫兰指数、模型设定的LM检验或权重矩阵，而不是{type(result).__name__}。",
     )
 
 
@@ -186,18 +204,6 @@ def _regressors(fit: Fit) -> tuple[list[str], NDArray]:
     return names, np.column_stack([column.ravel() for column in columns])
 
 
-def _dummies(T: int, n: int, effects: str) -> NDArray:
-    """Columns (T·n, m) of the fixed effects less one, beside an intercept."""
-    unit, time = np.tile(np.eye(n)[:, 1:], (T, 1)), np.repeat(np.eye(T)[:, 1:], n, axis=0)
-    blocks = {"none": [], "unit": [unit], "time": [time], "two_way": [unit, time]}[effects]
-    if sum(block.shape[1] for block in blocks) > MOST_DUMMIES:
-        raise SpecificationError(
-            f"spreg would need more than {MOST_DUMMIES} dummies for these effects. Compare a part of the units.",
-            f"spreg须为这些效应设{MOST_DUMMIES}个以上的虚拟变量。请只比较部分地区。",
-        )
-    return np.hstack([np.zeros((T * n, 0)), *blocks])
-
-
 def _estimate(spreg: Any, fit: Fit) -> tuple[str, Any, list[str]]:
     """What was called, its result, and the names of its coefficients in their order."""
     spec, panel, M = fit.spec, fit.panel, fit.weights.matrix
@@ -205,13 +211,13 @@ def _estimate(spreg: Any, fit: Fit) -> tuple[str, Any, list[str]]:
     names, X = _regressors(fit)
     y, effects = panel.array(spec.y).reshape(-1, 1), spec.fixed_effects
     if T > 1 and effects in ("unit", "two_way") and (spec.lag_y or spec.lag_error):
-        time = _dummies(T, n, "time" if effects == "two_way" else "none")
+        time = dummies(T, n, "time" if effects == "two_way" else "none")
         call = "Panel_FE_Lag" if spec.lag_y else "Panel_FE_Error"
         found = getattr(spreg, call)(y, np.hstack([X, time]), pysal(M))
         order = [*names, *("" for _ in range(time.shape[1])), "rho" if spec.lag_y else "lam"]
         return call, found, order
     whole = M if T == 1 else sparse.kron(sparse.identity(T), M)
-    X = np.hstack([X, _dummies(T, n, str(effects))])
+    X = np.hstack([X, dummies(T, n, str(effects))])
     order = ["(Intercept)", *names, *("" for _ in range(X.shape[1] - len(names)))]
     if not spec.lag_y and not spec.lag_error and fit.estimator != "gmm":
         return "OLS", spreg.OLS(y, X), order
@@ -238,6 +244,38 @@ def _estimate(spreg: Any, fit: Fit) -> tuple[str, Any, list[str]]:
     return "GM_Error_Het", spreg.GM_Error_Het(y, X, w), [*order, "lam"]
 
 
+# LM tests ---------------------------------------------------------------------------------------------------
+
+
+def _of_lm(spec: DurbinSpec, panel: Panel, W: Weights) -> Crosscheck:
+    """The five LM tests of a lag and of an error; spreg's are of least squares with dummies for the effects."""
+    case = make_case(spec, panel, W, "lee_yu")
+    if not isinstance(case, Case) or spec.fixed_effects == "random":
+        en = "LM tests of W by period, of units that come and go, or beside effects but of units and periods"
+        raise lacks(Text(en, "分时期W、非平衡面板或含个体与时间以外效应的LM检验"))
+    T, n, M = len(panel.periods), len(panel.units), case.weights.matrix
+    X = np.hstack([panel.array(list(spec.x)).reshape(T * n, -1), dummies(T, n, str(spec.fixed_effects))])
+    spreg = program("spreg")
+    with quiet():
+        squares = spreg.OLS(panel.array(spec.y).reshape(-1, 1), X)
+        found = spreg.LMtests(squares, pysal(M if T == 1 else sparse.kron(sparse.identity(T), M)))
+    theirs = (found.lml, found.lme, found.rlml, found.rlme, found.sarma)
+    u, Z, Wy = case.residuals, case.design.Z, case.design.Wy
+    moments = core.weight_moments(M, centred=False)  # with dummies N = nT, and the traces are those of W
+    twin = core.lm_lag_error(u, demean((M @ u.T).T, case.effects), Wy, Z, T, n * T, moments)
+    numbers = [np.array(astuple(tests)) for tests in (lag_error_tests(case), twin)]
+    other = np.array([float(value) for value, _ in theirs])
+    if np.isnan(numbers[0]).any():  # theirs are then quotients of rounding
+        raise SpecificationError(
+            "W times the fitted values lies in the span of the regressors: the LM tests are not defined.",
+            "W乘以拟合值落在自变量张成的空间内：LM检验无定义。",
+        )
+    why = () if spec.fixed_effects == "none" else (dummies_kept(str(spec.fixed_effects)),)
+    lines = lines_of(LAG_ERROR, "statistic", [*numbers, other], np.abs(numbers[0]), why)
+    what = Text(f"LM tests of {spec.y} under {W.label}", f"{spec.y}的LM检验（{W.label}）")
+    return Crosscheck(what, "spreg", metadata.version("spreg"), "OLS, LMtests", tuple(lines))
+
+
 # Systems ----------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +287,7 @@ def _of_system(fit: SystemFit) -> Crosscheck:
     if not fit.converged or not isinstance(fit.weights, Weights) or panel.uneven:
         raise lacks(Text("systems of panels of this shape", "这种形状面板的方程组"))
     spreg, T, n = program("spreg"), len(panel.periods), len(panel.units)
-    dummies = _dummies(T, n, str(spec.fixed_effects))
+    fixed = dummies(T, n, str(spec.fixed_effects))
     blocks: dict[str, list[NDArray]] = {"y": [], "x": [], "yend": [], "q": []}
     orders: list[list[str]] = []
     for equation in spec.equations.values():
@@ -258,8 +296,8 @@ def _of_system(fit: SystemFit) -> Crosscheck:
         columns = {"y": [equation.y], "x": own, "yend": inner, "q": outside}
         for key, names in columns.items():
             block = _columns(fit, names)
-            blocks[key].append(np.hstack([block, dummies]) if key == "x" else block)
-        orders.append(["(Intercept)", *own, *("" for _ in range(dummies.shape[1])), *inner])
+            blocks[key].append(np.hstack([block, fixed]) if key == "x" else block)
+        orders.append(["(Intercept)", *own, *("" for _ in range(fixed.shape[1])), *inner])
     with quiet():
         twin = fit_system(spec, panel, fit.weights, fit.method, bias_correction=False)
         found = [spreg.TSLS(*each) for each in zip(*blocks.values(), strict=True)]
@@ -360,3 +398,48 @@ def _why(ours: float, theirs: float, alone: tuple[Note, ...]) -> tuple[Note, ...
     if abs(ours - theirs) <= 1e-6 * max(abs(ours), abs(theirs), 1e-6):
         return ()
     return alone or (unexplained(),)
+
+
+# Weights ----------------------------------------------------------------------------------------------------
+
+
+def _of_weights(W: Weights) -> Crosscheck:
+    """Counts and sums of the links, and the moments that tests of Moran and LM rest on, as libpysal has them."""
+    program("libpysal")
+    M, facts = W.matrix, describe(W).summary
+    with quiet():
+        w = pysal(M)
+        alone, links = len(w.islands), w.nonzero
+        theirs = {
+            "units": w.n,
+            "links": links,
+            "neighbours_min": w.min_neighbors,
+            "neighbours_mean": w.mean_neighbors,
+            "neighbours_max": w.max_neighbors,
+            "islands": alone,
+            "components": w.n_components,
+            "one_way_links": len(w.asymmetry(intrinsic=False)),
+            "density": w.pct_nonzero / 100,
+            "s0": w.s0,
+            "s1": w.s1,
+            "s2": w.s2,
+            "traces": w.trcWtW_WW,
+        }
+    both, rows, columns = M + M.T, M.sum(axis=1), M.sum(axis=0)
+    ours = {
+        **facts,
+        "s0": float(M.sum()),
+        "s1": float(both.multiply(both).sum()) / 2,
+        "s2": float(((np.ravel(rows) + np.ravel(columns)) ** 2).sum()),
+        "traces": float(M.multiply(M).sum() + M.multiply(M.T).sum()),
+    }
+    twins = {"components": (facts["components"] + alone, islands_are_components(alone))}
+    twins["density"] = (facts["density"] * (W.n - 1) / W.n, density())
+    lines = []
+    for name, value in theirs.items():
+        twin, *why = twins.get(name, (ours[name],))
+        numbers = (np.array([float(number)]) for number in (ours[name], twin, value))
+        size = np.array([max(abs(float(value)), 1e-6)])
+        lines += lines_of([name], "property", list(numbers), size, tuple(why))
+    what = Text(f"weights {W.label}", f"权重矩阵{W.label}")
+    return Crosscheck(what, "libpysal", metadata.version("libpysal"), "W", tuple(lines))

@@ -23,6 +23,8 @@ from spatial_zb.base.text import Language, Text
 #: Numbers that differ by less than this share of a standard error, or of themselves, differ by rounding: both programs
 #: stop their searches for ρ and λ near 1e-7 of its value.
 ROUNDING = 1e-3
+#: More columns than these are no dummies any more.
+MOST_DUMMIES = 1200
 #: Of the permutations of esda, so that a comparison gives the same numbers again.
 SEED = 20190101
 
@@ -174,6 +176,34 @@ def islands(count: int) -> Text:
 
 
 @Kind
+def dummies_kept(effects: str) -> Text:
+    """LM tests after a transform, or of residuals beside dummies."""
+    return Text(
+        "ours are of data without their fixed effects (N and the traces of W are those of the deviations), spreg's of "
+        "dummies, which count as if they were no estimates",
+        "本程序的LM检验基于消去固定效应后的数据（N与W的迹按离差计算），spreg基于虚拟变量，未计其估计所耗自由度",
+    )
+
+
+@Kind
+def islands_are_components(count: int) -> Text:
+    """Units without neighbours as components."""
+    return Text(
+        f"libpysal counts each of the {count} unit(s) without neighbours as a component",
+        f"libpysal将{count}个没有邻居的地区各计为一个连通分支",
+    )
+
+
+@Kind
+def density() -> Text:
+    """The share of links, of all pairs or of all cells."""
+    return Text(
+        "ours is the share of the n(n − 1) pairs of units, libpysal's of all n² cells",
+        "本程序为占n(n − 1)个地区对的比例，libpysal为占全部n²个元素的比例",
+    )
+
+
+@Kind
 def unexplained() -> Text:
     """A difference that is not understood."""
     return Text(
@@ -223,7 +253,7 @@ def pysal(matrix: Any) -> Any:
 def lines_of(
     terms: Sequence[str],
     quantity: str,
-    numbers: tuple[NDArray, NDArray, NDArray],
+    numbers: Sequence[NDArray],
     scale: NDArray,
     reasons: tuple[Note, ...],
 ) -> list[Line]:
@@ -238,3 +268,15 @@ def lines_of(
             why = (unexplained(),)
         lines.append(Line(str(term), quantity, float(ours), float(theirs), why))
     return lines
+
+
+def dummies(T: int, n: int, effects: str) -> NDArray:
+    """Columns (T·n, m) of the fixed effects less one, beside an intercept."""
+    unit, time = np.tile(np.eye(n)[:, 1:], (T, 1)), np.repeat(np.eye(T)[:, 1:], n, axis=0)
+    blocks = {"none": [], "unit": [unit], "time": [time], "two_way": [unit, time]}[effects]
+    if sum(block.shape[1] for block in blocks) > MOST_DUMMIES:
+        raise SpecificationError(
+            f"spreg would need more than {MOST_DUMMIES} dummies for these effects. Compare a part of the units.",
+            f"spreg须为这些效应设{MOST_DUMMIES}个以上的虚拟变量。请只比较部分地区。",
+        )
+    return np.hstack([np.zeros((T * n, 0)), *blocks])

@@ -45,7 +45,9 @@ FACTS = {
     "j": Text("Over-identification J", "过度识别 J"),
     "j_p": Text("p of J", "J 的 p 值"),
 }
-# Of these, what only fits of uneven panels, by instruments or of systems have.
+#: Of these, what only a maximum of the likelihood has.
+OF_A_LIKELIHOOD = ("log_likelihood", "aic")
+# And what only fits of uneven panels, by instruments or of systems have.
 RARE_FACTS = ("rows", "present", "serial_p", "effective_f", "kp_f", "j", "j_p")
 
 ESTIMATORS = {
@@ -71,6 +73,23 @@ ESTIMATORS = {
 FAMILIES = ("OLS", "SLX", "SAR", "SDM", "SEM", "SDEM", "SAC", "GNS")
 MODELS = {f"dynamic {name}": Text(f"Dynamic {name}", f"动态 {name}") for name in FAMILIES} | {
     f"regime {name}": Text(f"{name} by regime", f"分区制 {name}") for name in FAMILIES
+}
+
+#: Of a weights matrix, beside those of another program.
+PROPERTIES = {
+    "units": Text("Units", "地区数"),
+    "links": Text("Links", "联系数"),
+    "neighbours_min": Text("Fewest neighbours", "最少邻居数"),
+    "neighbours_mean": Text("Neighbours on average", "平均邻居数"),
+    "neighbours_max": Text("Most neighbours", "最多邻居数"),
+    "islands": Text("Units without neighbours", "无邻居的地区"),
+    "components": Text("Components", "连通分支数"),
+    "one_way_links": Text("Links without a link back", "单向联系数"),
+    "density": Text("Density", "密度"),
+    "s0": Text("S₀, sum of weights", "S₀，权重之和"),
+    "s1": Text("S₁", "S₁"),
+    "s2": Text("S₂", "S₂"),
+    "traces": Text("tr(W′W + WW)", "tr(W′W + WW)"),
 }
 
 COVARIANCES = {

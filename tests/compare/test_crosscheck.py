@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from dataclasses import replace
@@ -16,8 +17,10 @@ from small_study import TEXT, write_study
 import spatial_zb as zb
 from spatial_zb.compare import differences
 from spatial_zb.pipeline import run
+from spatial_zb.report.tables.layouts.tests import crosscheck_table
 from spatial_zb.study import load_study
 
+module = importlib.import_module("spatial_zb.compare.crosscheck")  # the function hides it in its package
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 HERE = Path(__file__).parents[1] / "reference"
 
@@ -160,6 +163,55 @@ def test_moran_global_and_local(columbus):
         zb.crosscheck(zb.moran(panel, "CRIME", W, permutations=99, rng=1))
 
 
+@pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
+def test_lm_tests_differ_by_dummies_alone(effects, states):
+    """Ours are of data without their effects; with dummies in their place they are spreg's, whatever rows of W sum to."""
+    spec = zb.DurbinSpec("GSP", ["P_CAP", "EMP"], fixed_effects=effects)
+    panel, W = states
+    heavy = zb.Weights(W.matrix * np.linspace(0.5, 2, W.n)[:, None], W.ids, "heavy")
+    for weights in (W, heavy):
+        found = zb.crosscheck(spec, panel, weights)
+        assert counts(found) == ((5, 0, 0) if effects == "none" else (0, 5, 0))
+    table = zb.diagnose(spec, *states)
+    tidy = zb.crosscheck(spec, *states).tidy().set_index("term")
+    for name in ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag and error, joint"):
+        assert tidy.loc[name, "ours"] == pytest.approx(table.row(name).statistic, rel=1e-9)
+
+
+def test_lm_tests_of_a_wrong_number_have_no_reason(states, monkeypatch):
+    spec = zb.DurbinSpec("GSP", ["P_CAP", "EMP"], fixed_effects="two_way")
+    own = module.core.lm_lag_error
+    monkeypatch.setattr(module.core, "lm_lag_error", lambda u, *rest: own(1.01 * u, *rest))
+    assert counts(zb.crosscheck(spec, *states))[2] > 0
+
+
+def test_weights_have_the_properties_that_libpysal_says(states):
+    _, W = states
+    links = W.matrix.toarray()
+    links[5], links[:, 5], links[1, 3] = 0, 0, 0.4  # a unit without neighbours, a link without a link back
+    found = zb.crosscheck(zb.Weights(sparse.csr_array(links), W.ids, "odd"))
+    assert counts(found) == (11, 2, 0)
+    tidy = found.tidy().set_index("term")["ours"]
+    i, j = np.nonzero(links)
+    assert tidy["one_way_links"] == sum(links[b, a] == 0 for a, b in zip(i, j, strict=True))
+    assert tidy["s1"] == pytest.approx(
+        sum((links[a, b] + links[b, a]) ** 2 for a in range(48) for b in range(48)) / 2
+    )
+    assert tidy["traces"] == pytest.approx(np.trace(links.T @ links + links @ links))
+    kinds = {note.kind.name for note in found.reasons}
+    assert kinds == {"islands_are_components", "density"}
+    assert counts(zb.crosscheck(W)) == (12, 1, 0)
+
+
+def test_a_table_of_many_numbers_shows_those_that_differ_most(columbus):
+    panel, W = columbus
+    found = zb.crosscheck(zb.local_moran(panel, "CRIME", W, permutations=99, rng=1), panel, W)
+    whole, short = crosscheck_table(found), crosscheck_table(replace(found, lines=found.lines[:40]))
+    assert (len(whole.rows), len(short.rows)) == (24, 40)
+    assert "Of 98 numbers the 24" in str(whole.notes[1])
+    assert "Of " not in str(short.notes)
+
+
 def test_a_number_that_is_wrong_has_no_reason(columbus):
     fit = zb.fit_durbin(zb.DurbinSpec("CRIME", ["INC", "HOVAL"], lag_x=[], fixed_effects="none"), *columbus)
     wrong = replace(fit, params=fit.params * [1, 1, 1.01, 1, 1])
@@ -240,13 +292,21 @@ def study_beside(tmp_path, stages):
 def test_a_study_puts_its_moran_beside_esda(tmp_path):
     _, tidy, tables = study_beside(tmp_path, ("moran", "crosscheck"))
     assert "crosscheck_moran_all_ly_queen" in tables
-    assert set(tidy["program"]) == {"esda"}
+    assert set(tidy["program"]) == {"esda", "libpysal"}
+
+
+def test_a_study_puts_lm_tests_clusters_and_weights_beside_others(tmp_path):
+    study, tidy, tables = study_beside(tmp_path, ("tests", "crosscheck"))
+    assert {"crosscheck_lm_m", "crosscheck_weights_queen"} <= tables
+    assert {"libpysal", "spreg"} <= set(tidy["program"])
+    shown = (study.results / "tables" / "crosscheck_weights_queen.md").read_text("utf-8")
+    assert "Most neighbours" in shown
 
 
 @pytest.mark.slow
 def test_a_study_puts_its_models_beside_spreg(tmp_path):
     study, tidy, tables = study_beside(tmp_path, ("models", "crosscheck"))
     assert "crosscheck_m_all_queen_two_way" in tables
-    assert set(tidy["program"]) == {"spreg"}
+    assert set(tidy["program"]) == {"libpysal", "spreg"}
     shown = (study.results / "tables" / "crosscheck_m_all_queen_two_way.md").read_text("utf-8")
     assert "Lee–Yu transform" in shown

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +16,19 @@ from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.compare.battery import Changes, Robustness, robustness
 from spatial_zb.compare.bayes import ModelProbabilities, Prior, model_probabilities
+from spatial_zb.compare.crosscheck import crosscheck
 from spatial_zb.compare.family import LAGS
 from spatial_zb.compare.nested import compare_fits
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
+from spatial_zb.explore.local import local_moran
+from spatial_zb.hypotheses import TESTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Estimation
 from spatial_zb.pipeline.job import Job, figure_note, map_look, present, sample_notes, unit_names
 from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
+from spatial_zb.pipeline.stages.models import static_spec
 from spatial_zb.pipeline.words import warn_undone
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
@@ -198,7 +203,8 @@ INFLUENCE_TITLE = Text("leaving out one unit at a time", "逐一剔除地区")
 def robustness_battery(base: Base) -> Text | None:
     """Estimate the battery, print and draw it; what it says in words."""
     from spatial_zb.report.reading import battery_reading
-    from spatial_zb.report.tables.layouts.tests import influence_table, robustness_table
+    from spatial_zb.report.tables.layouts.comparison import influence_table
+    from spatial_zb.report.tables.layouts.tests import robustness_table
 
     job, asked = base.job, base.asked
     if asked.robustness is None:
@@ -318,25 +324,14 @@ def compare(job: Job) -> list[Text]:
 
 
 def compare_programs(job: Job) -> list[Text]:
-    """Every model, system and Moran's I of the study beside spreg and esda, where ``[output] crosscheck`` asks for it."""
-    from spatial_zb.compare.crosscheck import crosscheck
-    from spatial_zb.report.tables.layouts.comparison import crosscheck_table
+    """Models, LM tests, systems, Moran's I and W beside spreg, esda and libpysal, where the study asks for it."""
+    from spatial_zb.report.tables.layouts.tests import crosscheck_table
 
     if not job.study.output.crosscheck:
         return []
-    tasks: list[tuple[str, Text, dict[str, Text], Callable[[], Crosscheck]]] = []
-    for one in job.made.fits:
-        words = dict.fromkeys([one.title, *one.choices.values()])
-        title = Text(" · ".join(word.en for word in words), " · ".join(word.zh for word in words))
-        tasks.append(("_".join(one.key), title, dict(one.choices), partial(crosscheck, one.fit)))
-    for (sample, variable, name), table in job.made.moran.items():
-        panel, W = job.prepared.sample(sample), job.study.weights[name].label
-        label = job.prepared.labels.get(variable, Text.of(variable))
-        title = Text(f"Moran's I: {label.en}, {W.en}", f"莫兰指数：{label.zh}，{W.zh}")
-        do: Callable[[], Crosscheck] = partial(crosscheck, table, panel, job.prepared.weights(name, sample))
-        tasks.append((f"moran_{sample}_{variable}_{name}", title, {}, do))
     found: list[tuple[str, Crosscheck]] = []
-    for key, title, choices, do in tasks:
+    labels = job.prepared.labels | TESTS | unit_names(job.prepared)
+    for key, title, choices, do in _beside(job):
         job.tick(title.pick(job.study.spoken))
         try:
             one_found = do()
@@ -346,7 +341,7 @@ def compare_programs(job: Job) -> list[Text]:
             )
             continue
         found.append((key, one_found))
-        look = TableLook(title=title, key=f"crosscheck_{key}", words=job.prepared.labels)
+        look = TableLook(title=title, key=f"crosscheck_{key}", words=labels)
         job.table(partial(crosscheck_table, one_found), look, choices)
     if not found:
         return []
@@ -356,8 +351,55 @@ def compare_programs(job: Job) -> list[Text]:
     programs = listed(dict.fromkeys(f"{c.program} {c.version}" for _, c in found))
     return [
         Text(
-            f"Beside {programs}: of {n} numbers {agree} agree up to rounding, {n - agree - bare} differ for a known reason "
-            f"and {bare} for none that is known.",
-            f"与{programs}对照：{n}个数中{agree}个除舍入外一致，{n - agree - bare}个因已知原因而不同，{bare}个原因不明。",
+            f"Beside {programs}: of {n:,} numbers {agree:,} agree up to rounding, {n - agree - bare:,} differ for a known "
+            f"reason and {bare} for none that is known.",
+            f"与{programs}对照：{n:,}个数中{agree:,}个除舍入外一致，{n - agree - bare:,}个因已知原因而不同，"
+            f"{bare}个原因不明。",
         )
     ]
+
+
+Comparison = tuple[str, Text, dict[str, Text], "Callable[[], Crosscheck]"]
+
+
+def _beside(job: Job) -> Iterator[Comparison]:
+    """What is computed by another program too: its key, title, choices, and how."""
+    study, prepared = job.study, job.prepared
+    main = study.main_sample
+    for one in job.made.fits:
+        words = dict.fromkeys([one.title, *one.choices.values()])
+        title = Text(" · ".join(word.en for word in words), " · ".join(word.zh for word in words))
+        yield "_".join(one.key), title, dict(one.choices), partial(crosscheck, one.fit)
+    for model in study.models.values() if "tests" in job.made.stages else ():
+        if (main,) == study.samples_of(model):
+            W = study.weights_of(model)[0]
+            title = Text(f"LM tests: {model.title.en}", f"LM检验：{model.title.zh}")
+            spec = static_spec(model, model.fixed_effects[-1])
+            own = prepared.sample(main), prepared.weights(W, main)
+            yield f"lm_{model.name}", title, {}, partial(crosscheck, spec, *own)
+    for (sample, variable, name), table in job.made.moran.items():
+        label, W_label = prepared.labels.get(variable, Text.of(variable)), study.weights[name].label
+        title = Text(f"Moran's I: {label.en}, {W_label.en}", f"莫兰指数：{label.zh}，{W_label.zh}")
+        moran = partial(crosscheck, table, prepared.sample(sample), prepared.weights(name, sample))
+        yield f"moran_{sample}_{variable}_{name}", title, {}, moran
+    if study.maps is not None and study.maps.clusters:
+        for variable, name in product(study.maps.variables, study.maps.clusters):
+            yield _local(job, variable, name)
+    for name in study.weights:
+        label = study.weights[name].label
+        title = Text(f"Weights matrix: {label.en}", f"空间权重矩阵：{label.zh}")
+        yield f"weights_{name}", title, {}, partial(crosscheck, prepared.weights(name, main))
+
+
+def _local(job: Job, variable: str, name: str) -> Comparison:
+    """Local Moran's I of the last year of a map of clusters."""
+    panel, W = job.prepared.sample(job.study.main_sample), job.prepared.weights(name, job.study.main_sample)
+    label, W_label = job.prepared.labels.get(variable, Text.of(variable)), job.study.weights[name].label
+    title = Text(f"Local Moran's I: {label.en}, {W_label.en}", f"局部莫兰指数：{label.zh}，{W_label.zh}")
+
+    def do() -> Crosscheck:
+        draws, seed = job.study.general.permutations, job.seed("crosscheck", variable)
+        table = local_moran(panel, variable, W, period=panel.periods[-1], permutations=draws, rng=seed)
+        return crosscheck(table, panel, W)
+
+    return f"local_{variable}_{name}", title, {}, do

@@ -15,21 +15,23 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.regimes import regime_spillovers
 from spatial_zb.effects.table import Effects
-from spatial_zb.hypotheses.nested import can_be_simplified
 from spatial_zb.inference.median import MedianUnbiased, has_median_unbiased, median_unbiased
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_tests
-from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.pipeline.job import Estimated, Job, Verdict, sample_notes, span_words
+from spatial_zb.pipeline.job import Estimated, Job, Reading, Verdict, sample_notes, span_words
 from spatial_zb.pipeline.stages.models import (
     PATH_PERIODS,
     Column,
+    choices_of,
     draw_effects,
     effect_columns,
     fit_model,
-    regime_words,
+    kind_of,
+    simplifications,
+    term_words,
 )
+from spatial_zb.pipeline.stages.paper import side_by_side
 from spatial_zb.pipeline.words import (
     column_heading,
     effect_words,
@@ -37,10 +39,9 @@ from spatial_zb.pipeline.words import (
     saying_where,
     step_of,
     warn_undone,
-    weights_words,
 )
 from spatial_zb.report.tables.table import TableLook
-from spatial_zb.study import Model, Study
+from spatial_zb.study import Model
 
 _SIGNS = {"rho": "ρ", "lam": "λ", "phi": "φ"}
 
@@ -92,43 +93,65 @@ def median_note(heading: Text, result: MedianUnbiased) -> Text:
     )
 
 
-#: Words of the tests whether an SDM may be simplified.
 #: Columns of the files of Wald tests of regimes and of stability.
 REGIME_COLUMNS = ["term", "difference", "std_error", "statistic", "df", "p_value"]
 STABILITY_COLUMNS = ["persistence", "std_error", "statistic", "p_value", "radius", "stable"]
-_SIMPLER = {
-    test: Text(test.replace(" to ", " → "), f"{test.split()[0]} 检验：SDM→{test.split()[-1]}")
-    for test in ("LR SDM to SAR", "Wald SDM to SAR", "LR SDM to SEM", "Wald SDM to SEM")
-}
 
 
 def estimate(job: Job) -> list[Text]:
     """Every model of the study: estimates, effects with delta and simulated errors, and their figure."""
-    reading: list[Text] = []
+    made: dict[str, list[Column]] = {}
     for model in job.study.models.values():
-        columns = _fit_all(job, model)
+        columns = made[model.name] = _fit_all(job, model)
         _write_model(job, model, columns)
         draw_effects(job, model, columns)
-        own = [c for c in columns if c.sample == job.study.main_sample]
-        first = [
-            c
-            for c in columns
-            if (c.sample, c.weights) == ((own or columns)[0].sample, (own or columns)[0].weights)
-        ]
-        job.made.verdicts.append(Verdict(model.name, _model_verdict(job, model, first[-1])))
-        if own:
-            reading.append(_model_reading(job, model, first[-1]))
-    return reading
+        shown = list({(c.sample, c.weights): c for c in columns}.values())  # the last of its fixed effects
+        job.made.verdicts += _model_verdicts(job, model, shown)
+        job.made.readings += [Reading(job.stage, _model_reading(job, model, c), model.name) for c in shown]
+    side_by_side(job, made)
+    return []
 
 
-def _model_verdict(job: Job, model: Model, column: Column) -> Text:
+def _model_verdicts(job: Job, model: Model, columns: Sequence[Column]) -> list[Verdict]:
+    """The sentences of a model, that of the main sample first; samples and W of which the same is to be said share one."""
+    from spatial_zb.report.verdict import LONGEST
+
+    main = job.study.main_sample
+    said: dict[Text, list[Column]] = {}
+    for column in sorted(columns, key=lambda c: c.sample != main):
+        said.setdefault(_model_verdict(job, model, column, None), []).append(column)
+    groups: list[list[Column]] = []
+    for alike in said.values():
+        together = _model_verdict(job, model, alike[0], _place(job, model, alike))
+        groups += [alike] if len(together.en.split()) <= LONGEST else [[column] for column in alike]
+    found = []
+    for k, group in enumerate(groups):
+        text, label = (
+            _model_verdict(job, model, group[0], _place(job, model, group)),
+            _label(job, model, group),
+        )
+        if label is not None:
+            text = Text(f"{label.en}: {text.en[:1].lower()}{text.en[1:]}", f"{label.zh}：{text.zh}")
+        found.append(Verdict(model.name, text, rank=2 if k else 0))
+    return found
+
+
+def _place(job: Job, model: Model, columns: Sequence[Column]) -> Text | None:
+    """The samples of which a sentence is true; None for the main one."""
+    samples = dict.fromkeys(c.sample for c in columns)
+    if set(samples) == {job.study.main_sample}:
+        return None
+    labels = [job.study.samples[sample].label for sample in samples]
+    return Text(" and ".join(f"in {label.en}" for label in labels), "、".join(label.zh for label in labels))
+
+
+def _model_verdict(job: Job, model: Model, column: Column, place: Text | None) -> Text:
     """The sentence of a model: of its last fixed effects, in the long run where it has one."""
     from spatial_zb.report.verdict import effect_verdict
 
     study, panel = job.study, column.fit.panel
     result = column.long if column.long is not None else column.delta
-    place = None if column.sample == study.main_sample else study.samples[column.sample].label
-    text = effect_verdict(
+    return effect_verdict(
         result.tidy() if result.reason is None else None,
         step_of(study, panel, model.x[0]),
         step_of(study, panel, model.y),
@@ -136,14 +159,17 @@ def _model_verdict(job: Job, model: Model, column: Column) -> Text:
         place=place,
         lasting=column.long is not None,
     )
-    alike = [
-        m
-        for m in study.models.values()
-        if (m.y, m.x[0], study.samples_of(m)[0]) == (model.y, model.x[0], column.sample)
-    ]
-    if len(alike) < 2:
-        return text
-    return Text(f"{model.title.en}: {text.en[:1].lower()}{text.en[1:]}", f"{model.title.zh}：{text.zh}")
+
+
+def _label(job: Job, model: Model, columns: Sequence[Column]) -> Text | None:
+    """What stands before a sentence where an earlier model, or another W, says the like: the title of the model, W."""
+    study = job.study
+    alike = [m for m in study.models.values() if (m.y, m.x[0]) == (model.y, model.x[0])]
+    first = study.samples_of(alike[0])[0]
+    parts = [model.title] if alike[0] is not model and columns[0].sample == first else []
+    if len(study.weights_of(model)) > 1:
+        parts += dict.fromkeys(study.weights[c.weights].label for c in columns)
+    return Text(", ".join(p.en for p in parts), "，".join(p.zh for p in parts)) if parts else None
 
 
 def _fit_all(job: Job, model: Model) -> list[Column]:
@@ -156,7 +182,7 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                     fit = fit_model(prepared, model, effects, sample, W)
                 seed = job.seed("effects", model.name, sample, W, effects)
                 one = len(fit.panel.periods) == 1
-                last = _kind(fit.spec) if one else effect_words(effects)
+                last = kind_of(fit.spec) if one else effect_words(effects)
                 heading = column_heading(study, model, sample, W, last, len(model.fixed_effects) > 1)
                 draws = study.general.draws
                 shown = partial(spatial_effects, fit, model.effects, draws=draws, rng=seed)
@@ -164,7 +190,7 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                 long = _long_run(fit, model.effects, draws, seed)
                 median = median_estimates(job, fit, model.name, sample, W, effects)
                 columns.append(Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
-                choices = _choices(study, model, [columns[-1]])
+                choices = choices_of(study, model.title, [columns[-1]])
                 if not one:
                     choices |= {"fixed_effects": effect_words(effects)}
                 key = model.name, sample, W, effects
@@ -200,21 +226,14 @@ def _simulated(
         return None
 
 
-def _kind(spec: DurbinSpec) -> Text:
-    """The family in words: dynamic SDM, regime SDM."""
-    from spatial_zb.report.words import MODELS
-
-    return MODELS.get(spec.title, Text.of(spec.title))
-
-
 def _write_model(job: Job, model: Model, columns: Sequence[Column]) -> None:
     """The tables of a model with all its columns; the report also shows one sample and W at a time."""
     family = columns[0].fit.spec.family
-    _lay_out(job, model, columns, _choices(job.study, model, columns))
+    _lay_out(job, model, columns, choices_of(job.study, model.title, columns))
     pairs = dict.fromkeys((c.sample, c.weights) for c in columns)
     for pair in pairs if len(pairs) > 1 else ():
         own = [c for c in columns if (c.sample, c.weights) == pair]
-        _lay_out(job, model, own, _choices(job.study, model, own), report_only=True)
+        _lay_out(job, model, own, choices_of(job.study, model.title, own), report_only=True)
     facts = [{"sample": c.sample, "weights": c.weights, "fixed_effects": c.effects} for c in columns]
     job.tidy(
         f"{family.lower()}_{model.name}",
@@ -330,40 +349,6 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def _words(job: Job, columns: Sequence[Column]) -> dict[str, Text]:
-    """Words for the terms of a model; with regimes, for those of each regime."""
-    labels = dict(job.prepared.labels | weights_words(job.study))
-    fit = columns[0].fit
-    if not fit.spec.regimes:
-        return labels
-    names = {name: labels.get(name, Text.of(name)) for name in fit.spec.x}
-    labels |= {name: Text(f"{w.en} (all units)", f"{w.zh}（全部地区）") for name, w in names.items()}
-    names["rho"] = Text("Spatial lag ρ", "空间自回归系数 ρ")
-    for regime, where in regime_words(job, fit).items():
-        labels |= {
-            f"{name}[{regime}]": Text(f"{w.en} ({where.en})", f"{w.zh}（{where.zh}）")
-            for name, w in names.items()
-        }
-    return labels
-
-
-def _choices(study: Study, model: Model, columns: Sequence[Column]) -> dict[str, Text]:
-    """Words that set these columns apart in the report."""
-    samples = dict.fromkeys(c.sample for c in columns)
-    weights = dict.fromkeys(c.weights for c in columns)
-    return {
-        "model": model.title,
-        "sample": study.samples[next(iter(samples))].label if len(samples) == 1 else ALL_SAMPLES,
-        "weights": study.weights[next(iter(weights))].label if len(weights) == 1 else ALL_WEIGHTS,
-    }
-
-
-ALL_SAMPLES = Text("All samples side by side", "全部样本并列")
-
-
-ALL_WEIGHTS = Text("All matrices side by side", "全部矩阵并列")
-
-
 def _lay_out(
     job: Job,
     model: Model,
@@ -376,13 +361,13 @@ def _lay_out(
     from spatial_zb.report.tables import layouts
 
     prepared = job.prepared
-    labels = _words(job, columns)
+    labels = term_words(job, columns)
     more = [*_dynamics_notes(columns), *_regime_notes(columns)]
     more += [median_note(c.heading, c.median) for c in columns if c.median is not None]
     notes = [*more, *sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *prepared.sources]
-    family, kind = columns[0].fit.spec.family, _kind(columns[0].fit.spec)
+    family, kind = columns[0].fit.spec.family, kind_of(columns[0].fit.spec)
     fits = [(c.heading, c.fit) for c in columns]
-    tests = _simplifications(columns)
+    tests = simplifications(columns)
     job.table(
         lambda look: layouts.regression_table(
             fits, tests=tests, dependent=prepared.panel.label(model.y), look=look
@@ -413,22 +398,13 @@ def _lay_out(
     )
 
 
-def _simplifications(columns: Sequence[Column]) -> dict[Text, list[tuple[float, float] | None]]:
-    """Rows of the tests against SAR and SEM, for tables whose columns all can be tested."""
-    if not all(can_be_simplified(c.fit) for c in columns):
-        return {}
-    found = [c.simplifications for c in columns]
-    rows = {test: [table.row(test) for table in found] for test in _SIMPLER}
-    return {_SIMPLER[test]: [(row.statistic, row.p_value) for row in rows[test] if row] for test in _SIMPLER}
-
-
 def _model_reading(job: Job, model: Model, column: Column) -> Text:
     from spatial_zb.report.reading import effect_reading
 
     study = job.study
     sample, effects = study.samples[column.sample].label, effect_words(column.effects)
     n, years = len(job.prepared.samples[column.sample]), span_words(job.prepared.panel.periods)
-    kind, W = _kind(column.fit.spec), Text("", "")
+    kind, W = kind_of(column.fit.spec), Text("", "")
     if len(study.weights_of(model)) > 1:
         label = study.weights[column.weights].label
         W = Text(f", {label.en}", f"，{label.zh}")

@@ -16,7 +16,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses import diagnose
-from spatial_zb.hypotheses.nested import simplification_tests
+from spatial_zb.hypotheses.nested import can_be_simplified, simplification_tests
 from spatial_zb.hypotheses.sizes import by_section
 from spatial_zb.inference.median import MedianUnbiased
 from spatial_zb.models.durbin import fit_durbin
@@ -28,11 +28,11 @@ from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.stages.systems import system_spec
-from spatial_zb.pipeline.words import saying_where, weights_words
+from spatial_zb.pipeline.words import effect_words, saying_where, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
-from spatial_zb.study import Model, System
+from spatial_zb.study import Model, Study, System
 
 if TYPE_CHECKING:
     from spatial_zb.pipeline.prepare import Prepared
@@ -55,10 +55,37 @@ class Column:
     long_simulated: Effects | None
     median: MedianUnbiased | None
 
+    @property
+    def kind(self) -> Text:
+        """What tells it apart where sample and W do not: its effects, of one period its model."""
+        return kind_of(self.fit.spec) if len(self.fit.panel.periods) == 1 else effect_words(self.effects)
+
     @cached_property
     def simplifications(self) -> TestTable:
         """Tests against SAR and SEM; once for all tables that print the column, since they refit."""
         return simplification_tests(self.fit)
+
+
+def kind_of(spec: DurbinSpec) -> Text:
+    """The family in words: dynamic SDM, regime SDM."""
+    from spatial_zb.report.words import MODELS
+
+    return MODELS.get(spec.title, Text.of(spec.title))
+
+
+def choices_of(study: Study, title: Text, columns: Sequence[Column]) -> dict[str, Text]:
+    """Words that set these columns apart in the report, under a title for their model."""
+    samples = dict.fromkeys(c.sample for c in columns)
+    weights = dict.fromkeys(c.weights for c in columns)
+    return {
+        "model": title,
+        "sample": study.samples[next(iter(samples))].label if len(samples) == 1 else ALL_SAMPLES,
+        "weights": study.weights[next(iter(weights))].label if len(weights) == 1 else ALL_WEIGHTS,
+    }
+
+
+ALL_SAMPLES = Text("All samples side by side", "全部样本并列")
+ALL_WEIGHTS = Text("All matrices side by side", "全部矩阵并列")
 
 
 def static_spec(model: Model, effects: ModelEffects) -> DurbinSpec:
@@ -197,6 +224,39 @@ def regime_words(job: Job, fit: Fit) -> dict[str, Text]:
         ending.strip("[]"): known.get(f"{value:g}", Text(f"{group.en} = {value:g}", f"{group.zh}={value:g}"))
         for ending, value in zip(endings, values, strict=True)
     }
+
+
+#: Words of the tests whether an SDM may be simplified.
+_SIMPLER = {
+    test: Text(test.replace(" to ", " → "), f"{test.split()[0]} 检验：SDM→{test.split()[-1]}")
+    for test in ("LR SDM to SAR", "Wald SDM to SAR", "LR SDM to SEM", "Wald SDM to SEM")
+}
+
+
+def term_words(job: Job, columns: Sequence[Column]) -> dict[str, Text]:
+    """Words for the terms of a model; with regimes, for those of each regime."""
+    labels = dict(job.prepared.labels | weights_words(job.study))
+    fit = columns[0].fit
+    if not fit.spec.regimes:
+        return labels
+    names = {name: labels.get(name, Text.of(name)) for name in fit.spec.x}
+    labels |= {name: Text(f"{w.en} (all units)", f"{w.zh}（全部地区）") for name, w in names.items()}
+    names["rho"] = Text("Spatial lag ρ", "空间自回归系数 ρ")
+    for regime, where in regime_words(job, fit).items():
+        labels |= {
+            f"{name}[{regime}]": Text(f"{w.en} ({where.en})", f"{w.zh}（{where.zh}）")
+            for name, w in names.items()
+        }
+    return labels
+
+
+def simplifications(columns: Sequence[Column]) -> dict[Text, list[tuple[float, float] | None]]:
+    """Rows of the tests against SAR and SEM, for tables whose columns all can be tested."""
+    if not all(can_be_simplified(c.fit) for c in columns):
+        return {}
+    found = [c.simplifications for c in columns]
+    rows = {test: [table.row(test) for table in found] for test in _SIMPLER}
+    return {_SIMPLER[test]: [(row.statistic, row.p_value) for row in rows[test] if row] for test in _SIMPLER}
 
 
 #: Said below the tests of a model that has more than they test.

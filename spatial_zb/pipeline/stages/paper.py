@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import spatial_zb
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.text import Language, Text
-from spatial_zb.pipeline.job import Job, MadeTable, Prose, span_words, unit_names
-from spatial_zb.pipeline.words import as_sentence, blank_sentence, paper_figures
-from spatial_zb.study import Study
+from spatial_zb.pipeline.job import Job, MadeTable, Prose, sample_notes, span_words, unit_names
+from spatial_zb.pipeline.stages.models import (
+    Column,
+    choices_of,
+    effect_columns,
+    term_words,
+)
+from spatial_zb.pipeline.words import as_sentence, blank_sentence, column_heading, paper_figures
+from spatial_zb.report.tables.table import TableLook
+from spatial_zb.study import Model, Study
 
 if TYPE_CHECKING:
     from spatial_zb.report.page import Remarks
     from spatial_zb.report.paper import Exhibit, Paper, Words
+    from spatial_zb.report.tables.table import Table
 
 
 def write_paper(job: Job) -> None:
@@ -79,21 +89,132 @@ def _figure(title: str, plate: object) -> Exhibit:
 
 
 def _before(job: Job, table: MadeTable, language: Language) -> list[Words]:
-    """What a stage says of its first model, above the table that it is about: the model that tests point to, effects."""
+    """What the stages say of what a table shows, above it: what tests point to, effects of each model, a system."""
     from spatial_zb.report.paper import Words
 
     key = next(iter(table.tables.values())).key
-    if table.stage == "tests":
-        said = [item for item in job.made.items if isinstance(item, Prose) and item.choices == table.choices]
+    if table.stage in ("tests", "systems"):
+        before = [item for tables, _ in paper_exhibits(job) for item in tables]
+        first = next(item for item in before if (item.stage, item.choices) == (table.stage, table.choices))
+        said = [item for item in job.made.items if isinstance(item, Prose) and item.stage == table.stage]
+        own = [item for item in said if item.choices == table.choices] if table is first else []
         lines = [
-            line for item in said[:1] for text in item.paragraphs for line in text.pick(language).splitlines()
+            line for item in own[:1] for text in item.paragraphs for line in text.pick(language).splitlines()
         ]
         return [Words(line, "item") for line in lines if line.strip()]
-    if key.startswith("effects_"):
-        return [Words(r.text.pick(language)) for r in job.made.readings if r.stage == "models"][:1]
+    readings = [r for r in job.made.readings if r.stage == table.stage]
     if table.stage == "compare":
-        return [Words(r.text.pick(language)) for r in job.made.readings if r.stage == "compare"][:1]
-    return []
+        return [Words(r.text.pick(language)) for r in readings[:1]]
+    named = [key.removeprefix("effects_")] if key.startswith("effects_") else []
+    told = dict(zip(("effects", "variants", "regimes"), _groups(job.study), strict=True))
+    of = next((names for group, names in told.items() if key == SIDE_BY_SIDE[group][0]), named)
+    return [Words(r.text.pick(language)) for name in of for r in readings if r.about == name]
+
+
+# -- the models of a study in one table --------------------------------------------------------------------
+
+#: Keys and titles of the tables of several models.
+SIDE_BY_SIDE = {
+    "models": ("models_side_by_side", Text("The models side by side", "各模型估计结果")),
+    "effects": ("effects_side_by_side", Text("Effects of the models side by side", "各模型的效应")),
+    "variants": (
+        "models_varied",
+        Text("The same under other samples, weights and effects", "更换样本、权重与固定效应的结果"),
+    ),
+    "regimes": ("models_by_regime", Text("The same by regime", "分区制结果")),
+}
+ALL_MODELS = Text("All models side by side", "全部模型并列")
+#: More columns of all coefficients are too long for a page.
+MOST_COLUMNS = 4
+
+
+def _groups(study: Study) -> tuple[list[str], list[str], list[str]]:
+    """Names of the models that an article tells first, of those that vary them, and of those with regimes.
+
+    The first model of each response comes first; so do all where their columns fit one table.
+    """
+    plain = [model for model in study.models.values() if not model.regimes]
+    width = sum(len(study.samples_of(model)) * len(study.weights_of(model)) for model in plain)
+    first = {model.y: model for model in reversed(plain)}.values()
+    chosen = [model.name for model in plain if model in first or width <= MOST_COLUMNS]
+    varied = [model.name for model in plain if model.name not in chosen]
+    return chosen, varied, [model.name for model in study.models.values() if model.regimes]
+
+
+def side_by_side(job: Job, made: Mapping[str, Sequence[Column]]) -> None:
+    """The models of a study in one table of estimates and one of effects; in short what varies them."""
+    from spatial_zb.report.tables import layouts
+
+    if len(made) < 2:
+        return
+    study = job.study
+    first, varied, regimes = _groups(study)
+
+    def of(names: Sequence[str], *, last: bool) -> list[tuple[Model, Column]]:
+        """Columns of the last fixed effects of these models, or of the others."""
+        models = [study.models[name] for name in names]
+        return [(m, c) for m in models for c in made[m.name] if (c.effects == m.fixed_effects[-1]) == last]
+
+    if main := of(first, last=True):
+        columns = _headed(job, main)
+        fits = [(c.heading, c.fit) for c in columns]
+        _lay_out(job, "models", columns, partial(layouts.regression_table, fits))
+        effects = [pair for c in columns for pair in effect_columns([c])]
+        _lay_out(job, "effects", columns, partial(layouts.effects_table, effects))
+    for group, pairs in (
+        ("variants", [*of(first, last=False), *of(varied, last=True)]),
+        ("regimes", of(regimes, last=True)),
+    ):
+        if pairs:
+            columns = _headed(job, pairs)
+            fits = [(c.heading, c.fit) for c in columns]
+            _lay_out(job, group, columns, partial(layouts.regression_table, fits, **_in_short(columns)))
+
+
+def _headed(job: Job, pairs: Sequence[tuple[Model, Column]]) -> list[Column]:
+    """Columns of several models under the titles of these, and what tells columns of one model apart."""
+    found = []
+    for model, c in pairs:
+        several, alike = c.effects != model.fixed_effects[-1], [other for m, other in pairs if m is model]
+        heading = model.title
+        if len(alike) > 1 or several:
+            more = column_heading(job.study, model, c.sample, c.weights, c.kind, several)
+            heading = Text(f"{heading.en}: {more.en}", f"{heading.zh}：{more.zh}")
+        found.append(replace(c, heading=heading))
+    return found
+
+
+def _in_short(columns: Sequence[Column]) -> dict[str, Any]:
+    """The first regressor of each model with its effects; the others are told as controls."""
+    first = {c.fit.spec.x[0] for c in columns}
+    names = dict.fromkeys(name.removeprefix("W_") for c in columns for name in c.fit.params.index)
+    others = {x for c in columns for x in c.fit.spec.x} - first
+    effects = [c.delta if c.long is None else c.long for c in columns]
+    return {
+        "terms": [name for name in names if name.partition("[")[0] in first],
+        "controls": [name for name in names if name.partition("[")[0] in others],
+        "effects": [None if result.reason is not None else result for result in effects],
+    }
+
+
+def _lay_out(job: Job, group: str, columns: Sequence[Column], build: Callable[..., Table]) -> None:
+    from spatial_zb.report.tables.layouts.common import reason_note
+
+    key, title = SIDE_BY_SIDE[group]
+    words: dict[str, Text] = {}
+    for c in columns:
+        words |= term_words(job, [c])
+    words |= {c.fit.spec.y: job.prepared.panel.label(c.fit.spec.y) for c in columns}
+    said = []
+    if group in ("variants", "regimes"):
+        said = [LONG_RUN] if any(c.long is not None for c in columns) else []
+        said += [reason_note(c.heading, c.delta.reason.text) for c in columns if c.delta.reason is not None]
+    notes = [*said, *sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *job.prepared.sources]
+    look = TableLook(title=title, key=key, notes=notes, words=words)
+    job.table(build, look, choices_of(job.study, ALL_MODELS, columns))
+
+
+LONG_RUN = Text("Effects of dynamic models are those of the long run.", "动态模型的效应为长期效应。")
 
 
 def paper_exhibits(job: Job) -> Iterator[tuple[list[MadeTable], str]]:
@@ -109,6 +230,10 @@ def paper_exhibits(job: Job) -> Iterator[tuple[list[MadeTable], str]]:
     system = [key for key in found if systems and found[key].stage == "systems"]
     effects = [key for key in (regression or system) if "effects_" in key][:1]
     main = [key for key in (regression or system) if "effects_" not in key][:1]
+    together = {name: [key] if key in found else [] for name, (key, _) in SIDE_BY_SIDE.items()}
+    main, effects = together["models"] or main, together["effects"] or effects
+    also = [key for key in system if key.startswith(f"system_{systems[0]}_")] if models else []
+    also = [key for k, key in enumerate(also) if not k or key.endswith(("_granger", "_identification"))]
     tests = [f"tests_{of}"] if models else [key for key in system if key.endswith("_identification")]
     robust = [key for key in ("compare_robustness", "compare_weights", "compare_models") if key in found][:1]
     moran = [key for key in found if found[key].stage == "moran"][:1]
@@ -118,7 +243,9 @@ def paper_exhibits(job: Job) -> Iterator[tuple[list[MadeTable], str]]:
         (tests, ""),
         (main, ""),
         (effects, figures["effects"]),
+        ([*together["variants"], *together["regimes"]], ""),
         (robust, figures["robustness"]),
+        (also, ""),
     )
     for keys, figure in order:
         yield [found[key] for key in keys if key in found], figure

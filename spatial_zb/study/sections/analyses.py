@@ -414,8 +414,8 @@ class Figures(Section):
 class Output(Section):
     """``[output]``: where results go (``folder/<study name>``) and in which formats.
 
-    ``report`` is the offline page ``report.html``. ``crosscheck`` computes models and Moran's I by spreg and esda too, and
-    puts the numbers side by side (``pip install 'spatial-zb[crosscheck]'``).
+    ``crosscheck`` computes models, LM tests, Moran's I and W by spreg, esda and libpysal too, and puts the numbers side by
+    side (``pip install 'spatial-zb[crosscheck]'``).
     ``report`` is the offline page ``report.html``, ``paper`` the article ``paper.docx`` and ``paper.tex``.
 
     ``journal`` sets the habits of a kind of journal for tables; ``digits``, ``stars``, ``errors`` and

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -407,44 +406,44 @@ def _gaps(rows: Sequence[Row]) -> bool:
     )
 
 
-#: What stands over the numbers of two programs.
-_QUANTITIES = {
-    "estimate": Text("Estimates", "估计值"),
-    "std_error": Text("Standard errors", "标准误"),
-    "log_likelihood": Text("Log-likelihood", "对数似然值"),
-}
-_OF_MORAN = {"expected": Text("expectation", "期望值"), "std_dev": Text("standard deviation", "标准差")}
-_OF_MORAN |= {"p_sim": Text("pseudo p", "伪p值")}
-_APART = Text("Difference", "差异"), Text("Reason", "原因")
+def influence_table(
+    influence: pd.DataFrame,
+    *,
+    shown: int = 10,
+    look: TableLook = PLAIN,
+) -> Table:
+    """Lay out the units whose absence moves the estimate most.
 
-
-def crosscheck_table(found: Any, *, look: TableLook = PLAIN) -> Table:
-    """Lay out the record of ``zb.crosscheck``: both programs' numbers, and a letter for the reason of each difference."""
-    letters = {note: chr(ord("a") + k) for k, note in enumerate(found.reasons)}
-    rows: list[Row] = []
-    before, digits = "", look.style.digits + 1
-    for line in found.lines:
-        label = PARAMETERS.get(line.term) or term_label(look.words, line.term)
-        if line.quantity not in _QUANTITIES:
-            what = _OF_MORAN.get(line.quantity, Text.of(line.quantity))
-            label = Text(f"{label.en}: {what.en}", f"{label.zh}：{what.zh}")
-        elif line.quantity != before:
-            rows.append(section(_QUANTITIES[line.quantity]))
-        before, ours, theirs = line.quantity, line.ours, line.theirs
-        marks = ", ".join(letters[note] for note in line.reasons)
-        rest = Number(ours - theirs if marks else round(ours - theirs, digits) + 0.0, digits)  # not −0.0000
-        rows.append(body(label, Number(ours, digits), Number(theirs, digits), rest, marks))
-    rounding = Text(
-        f"{found.program}: {found.call}. Differences without a letter are rounding, below a thousandth of a standard error.",
-        f"{found.program}：{found.call}。未标字母的差异为舍入误差，不足标准误的千分之一。",
+    Parameters
+    ----------
+    influence
+        ``unit, estimate, std_error, change, change_se`` of :attr:`Robustness.influence`.
+    """
+    style, labels = look.style, look.words
+    ordered = influence.loc[influence["change_se"].abs().sort_values(ascending=False, kind="stable").index]
+    rows = [
+        body(
+            label_of(labels, r["unit"]),
+            *(Number(real(r[c]), style.digits) for c in ("estimate", "std_error", "change", "change_se")),
+        )
+        for r in ordered.head(shown).to_dict("records")
+    ]
+    heads = [
+        Text("Unit left out", "剔除地区"),
+        WORDS["estimate"],
+        ERROR_HEAD["std_error"],
+        Text("Change", "变化"),
+        Text("Change / base std. error", "变化/基准标准误"),
+    ]
+    own = Text(
+        f"The {len(rows)} of {len(influence)} units whose absence moves the estimate most.",
+        f"列出{len(influence)}个地区中剔除后估计值变化最大的{len(rows)}个。",
     )
-    reasons = [Text(f"{mark}: {n.text.en}.", f"{mark}：{n.text.zh}。") for n, mark in letters.items()]
-    heads = [WORDS["variable"], *map(Text.of, ("spatial_zb", f"{found.program} {found.version}")), *_APART]
     return Table(
-        title=titled(look, f"Beside {found.program}", f"与{found.program}对照"),
-        key=look.key or "crosscheck",
-        header=(list(map(HeaderCell, heads)),),
+        title=titled(look, "Leaving out one unit at a time", "逐一剔除地区"),
+        key=look.key or "compare_influence",
+        header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
-        alignment=("l", "r", "r", "r", "c"),
-        notes=(rounding, *reasons, *map(Text.of, look.notes)),
+        alignment=("l", *("r" for _ in heads[1:])),
+        notes=(own, *map(Text.of, look.notes)),
     )

@@ -1,4 +1,4 @@
-"""Layouts of tests: the test chain, identification of systems, and robustness."""
+"""Layouts of tests: the test chain, identification of systems, robustness, and the same by other programs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from spatial_zb.report.tables.layouts.common import (
     paragraph,
     real,
     stars_note,
+    term_label,
     titled,
     whole,
 )
@@ -33,7 +34,7 @@ from spatial_zb.report.tables.table import (
     body,
     section,
 )
-from spatial_zb.report.words import COVARIANCES, ESTIMATORS, FACTS, WORDS
+from spatial_zb.report.words import COVARIANCES, ESTIMATORS, FACTS, PARAMETERS, PROPERTIES, WORDS
 
 
 def chain_table(
@@ -344,44 +345,79 @@ def _variant_words(record: Record, labels: Mapping[str, Label]) -> Text:
     return label_of(labels, name)
 
 
-def influence_table(
-    influence: pd.DataFrame,
-    *,
-    shown: int = 10,
-    look: TableLook = PLAIN,
-) -> Table:
-    """Lay out the units whose absence moves the estimate most.
+#: What stands over the numbers of two programs.
+_QUANTITIES = {
+    "estimate": Text("Estimates", "估计值"),
+    "std_error": Text("Standard errors", "标准误"),
+    "log_likelihood": Text("Log-likelihood", "对数似然值"),
+    "statistic": Text("Statistics", "统计量"),
+    "property": Text("Properties", "性质"),
+}
+#: Of Moran's I, behind what it is of.
+_OF_MORAN = {
+    "expected": Text("expectation", "期望值"),
+    "std_dev": Text("standard deviation", "标准差"),
+    "p_sim": Text("pseudo p", "伪p值"),
+}
+_APART = Text("Difference", "差异"), Text("Reason", "原因")
+#: Of more numbers of a kind only these are printed: those that differ most.
+_MOST = 12
 
-    Parameters
-    ----------
-    influence
-        ``unit, estimate, std_error, change, change_se`` of :attr:`Robustness.influence`.
+
+def crosscheck_table(found: Any, *, look: TableLook = PLAIN) -> Table:
+    """Lay out the record of ``zb.crosscheck``: both programs' numbers, and a letter for the reason of each difference.
+
+    Of many numbers of a kind, such as a local statistic of every unit, those that differ most.
     """
-    style, labels = look.style, look.words
-    ordered = influence.loc[influence["change_se"].abs().sort_values(ascending=False, kind="stable").index]
-    rows = [
-        body(
-            label_of(labels, r["unit"]),
-            *(Number(real(r[c]), style.digits) for c in ("estimate", "std_error", "change", "change_se")),
+    letters = {note: chr(ord("a") + k) for k, note in enumerate(found.reasons)}
+    rows: list[Row] = []
+    before, digits, lines = "", look.style.digits + 1, _most_apart(found.lines)
+    for line in lines:
+        label = PROPERTIES.get(line.term) or PARAMETERS.get(line.term) or term_label(look.words, line.term)
+        if line.quantity not in _QUANTITIES:
+            what = _OF_MORAN.get(line.quantity, Text.of(line.quantity))
+            label = Text(f"{label.en}: {what.en}", f"{label.zh}：{what.zh}")
+        elif line.quantity != before:
+            rows.append(section(_QUANTITIES[line.quantity]))
+        before, ours, theirs = line.quantity, line.ours, line.theirs
+        marks = ", ".join(letters[note] for note in line.reasons)
+        rest = Number(ours - theirs if marks else round(ours - theirs, digits) + 0.0, digits)  # not −0.0000
+        counts = line.quantity == "property" and ours == round(ours) and theirs == round(theirs)
+        cells = [whole(value) if counts else Number(value, digits) for value in (ours, theirs)]
+        rows.append(body(label, *cells, whole(ours - theirs) if counts else rest, marks))
+    notes = [
+        Text(
+            f"{found.program}: {found.call}. Differences without a letter are rounding, below a thousandth of a standard "
+            "error or of the number.",
+            f"{found.program}：{found.call}。未标字母的差异为舍入误差，不足标准误或数值本身的千分之一。",
         )
-        for r in ordered.head(shown).to_dict("records")
     ]
-    heads = [
-        Text("Unit left out", "剔除地区"),
-        WORDS["estimate"],
-        ERROR_HEAD["std_error"],
-        Text("Change", "变化"),
-        Text("Change / base std. error", "变化/基准标准误"),
-    ]
-    own = Text(
-        f"The {len(rows)} of {len(influence)} units whose absence moves the estimate most.",
-        f"列出{len(influence)}个地区中剔除后估计值变化最大的{len(rows)}个。",
-    )
+    if len(lines) < len(found.lines):
+        n, kept = len(found.lines), len(lines)
+        notes.append(
+            Text(
+                f"Of {n} numbers the {kept} that differ most; a study has all in tidy/crosscheck.csv.",
+                f"共{n}个数，仅列差异最大的{kept}个；研究结果的tidy/crosscheck.csv列出全部。",
+            )
+        )
+    reasons = [Text(f"{mark}: {n.text.en}.", f"{mark}：{n.text.zh}。") for n, mark in letters.items()]
+    heads = [WORDS["variable"], *map(Text.of, ("spatial_zb", f"{found.program} {found.version}")), *_APART]
     return Table(
-        title=titled(look, "Leaving out one unit at a time", "逐一剔除地区"),
-        key=look.key or "compare_influence",
-        header=([HeaderCell(head) for head in heads],),
+        title=titled(look, f"Beside {found.program}", f"与{found.program}对照"),
+        key=look.key or "crosscheck",
+        header=(list(map(HeaderCell, heads)),),
         rows=tuple(rows),
-        alignment=("l", *("r" for _ in heads[1:])),
-        notes=(own, *map(Text.of, look.notes)),
+        alignment=("l", "r", "r", "r", "c"),
+        notes=(*notes, *reasons, *map(Text.of, look.notes)),
     )
+
+
+def _most_apart(lines: Sequence[Any]) -> list[Any]:
+    """Lines in their order; of the numbers of a kind beyond ``_MOST`` pairs of terms those that differ most."""
+    kept: set[int] = set()
+    for kind in dict.fromkeys(line.quantity for line in lines):
+        own = [k for k, line in enumerate(lines) if line.quantity == kind]
+        if len(own) > 4 * _MOST:
+            own = sorted(own, key=lambda k: -abs(lines[k].ours - lines[k].theirs))[:_MOST]
+        kept |= set(own)
+    return [line for k, line in enumerate(lines) if k in kept]
