@@ -16,10 +16,11 @@ from spatial_zb.models.notes import MEDIAN_UNBIASED
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One finding in a sentence; its stage says of what kind it is."""
+    """One finding in a sentence; its stage says of what kind it is, ``about`` of which model."""
 
     stage: str
     text: Text
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Verdict:
     """A finding that can be said aloud.
 
     ``about``: the model, system or variable it is of. ``rank``: 0 for a finding, 1 for how firm that of the same name is,
-    which follows it.
+    which follows it, 2 for the same model in other samples or under other W.
     """
 
     about: str

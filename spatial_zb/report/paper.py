@@ -200,6 +200,12 @@ _FORMS = {
 
 # -- LaTeX -----------------------------------------------------------------------------------------------------
 
+#: A long table would overtake floats that wait, and its number theirs; and it does not begin on the last lines of a page.
+_BEFORE_LONG = r"""\makeatletter
+\newcommand{\beforelong}{\par\begingroup\let\@elt\relax\edef\waiting{\@botlist\@deferlist}%
+  \ifx\waiting\@empty\ifdim\dimexpr\pagegoal-\pagetotal<0.35\textheight\clearpage\fi\else\clearpage\fi\endgroup}
+\makeatother"""
+
 
 def render_latex(paper: Paper) -> str:
     """A LaTeX document for XeLaTeX or LuaLaTeX; it asks for the figures beside it and for nothing else."""
@@ -211,9 +217,6 @@ def render_latex(paper: Paper) -> str:
         return code.replace(r"\_", r"\_\allowbreak{}").replace("/", r"/\allowbreak{}")
 
     body: list[str] = []
-    waiting = (
-        False  # floats that may still be moved; a long table would overtake them, and with it its number
-    )
     for block in paper.blocks:
         if isinstance(block, Heading):
             body.append(rf"\section{{{said(block.text)}}}")
@@ -227,13 +230,7 @@ def render_latex(paper: Paper) -> str:
             body.append(rf"{{{form} {said(block.text)}\par}}" if form else said(block.text) + "\n")
         elif block.table is not None and block.style is not None:
             code = "\n".join(latex.render(block.table, block.style).splitlines()[1:])
-            turned, long = "sidewaystable" in code, r"\begin{longtable}" in code
-            body += [
-                *([r"\clearpage"] if long and waiting else []),
-                code,
-                *([r"\clearpage"] if turned else []),
-            ]
-            waiting = not turned and not long
+            body += [*([r"\beforelong"] if r"\begin{longtable}" in code else []), code]
         elif block.plate is not None:
             body += [
                 r"\begin{figure}[htbp]",
@@ -242,7 +239,6 @@ def render_latex(paper: Paper) -> str:
                 rf"\caption{{{said(block.title)}}}",
                 r"\end{figure}",
             ]
-            waiting = True
     text = "\n".join(body)
     return "\n".join(
         [
@@ -251,6 +247,7 @@ def render_latex(paper: Paper) -> str:
             _type_of(paper.language, paper.title + paper.line + text),
             r"\usepackage[margin=2.5cm]{geometry}",
             r"\usepackage{graphicx, booktabs, array, rotating, longtable, setspace}",
+            _BEFORE_LONG,
             rf"\title{{{said(paper.title)}}}",
             r"\author{}",
             rf"\date{{{said(paper.line)}}}",

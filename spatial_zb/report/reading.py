@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import pandas as pd
@@ -249,7 +250,9 @@ def _judged(row: pd.Series) -> Text:
 
 
 def _signed(value: float, digits: int = 3) -> str:
-    """With its sign; a number that the decimals would make zero keeps two digits."""
+    """With its sign; a number that the decimals would make zero keeps two digits, as a power of ten below 0.0001."""
+    if 1e-4 <= abs(value) < 0.5 * 10**-digits:
+        digits = 1 - math.floor(math.log10(abs(value)))
     lost = value != 0 and abs(value) < 0.5 * 10**-digits
     return f"{value:{'+.1e' if lost else f'+.{digits}f'}}".replace("-", "−")
 

@@ -117,11 +117,11 @@ def effect_verdict(
     term
         The regressor.
     place
-        The sample, where it is not the main one.
+        Where it holds, such as "in Zhejiang"; None for the main sample.
     lasting
         The effects are those of the long run.
     """
-    where = Text(f"In {place.en}, ", f"{place.zh}：") if place is not None else Text("", "")
+    where = Text(f"{place.en}, ", f"{place.zh}：") if place is not None else Text("", "")
     if effects is None:
         return _within(
             lambda x, y: Text(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from docx import Document
 
 from spatial_zb import cli, pipeline
 from spatial_zb.base.errors import DataError, OutputError
@@ -110,6 +111,7 @@ def test_all_results_are_there_and_signed(finished):
         "system_mutual_identification",
         "system_mutual_reading",
     }
+    expected |= {"models_side_by_side", "effects_side_by_side", "models_varied"}
     assert expected <= stems
     assert made == set(contents(finished)) - {output.MANIFEST}
     assert not list(results(finished).glob(".*"))
@@ -127,7 +129,9 @@ def test_manifest_knows_inputs_settings_and_suspects(finished):
     said = [line["en"] for line in manifest["reading"]]
     assert said[0].startswith("With talent agglomeration 10% higher, industry agglomeration is ")
     assert [line for line in said if len(line.split()) > 25] == []
-    assert len(said) == len(set(said)) == 8  # four models, how firm the first is, two of systems, claims
+    assert (
+        len(said) == len(set(said)) == 10
+    )  # four models, two of them in two samples, how firm the first is, two of systems, claims
 
 
 def test_tables_carry_the_estimates(finished):
@@ -208,6 +212,23 @@ def test_every_stage_has_its_words_and_its_part_of_the_report():
         == {"prepare", "weights", *running.WORK}
     )
     assert set(report_page.PARTS) == set(running.STAGES[:-1])
+
+
+def test_the_paper_has_the_models_of_the_study_side_by_side_and_names_each(finished):
+    """One table of the models of both responses, one in short of what varies them; numbers are those of the fits."""
+    document = Document(str(results(finished) / "paper.docx"))
+    texts = [p.text for p in document.paragraphs]
+    captions = [text for text in texts if re.match(r"Table \d+\. ", text)]
+    assert [int(re.findall(r"\d+", c)[0]) for c in captions] == list(range(1, len(captions) + 1))
+    titles = ["The models side by side", "Effects of the models side by side", "The same under other samples"]
+    assert [any(title in c for c in captions) for title in titles] == [True] * 3
+    for name in ("Industry agglomeration (", "Talent agglomeration (", "Industry agglomeration, sub-samples"):
+        assert any(text.startswith(name) and "SDM" in text for text in texts), name
+    table = pd.read_csv(results(finished) / "tables" / "models_side_by_side.csv", header=None)
+    own = pd.read_csv(results(finished) / "tidy" / "sdm_talent.csv")
+    own = own[(own["fixed_effects"] == "two_way") & (own["term"] == "rho")]
+    rho = table[table[0] == "Spatial lag ρ"].iloc[0, -1]
+    assert float(str(rho).replace("−", "-").rstrip("*")) == pytest.approx(own["estimate"].item(), abs=6e-4)
 
 
 def test_the_short_reading_has_a_finding_for_each_model_and_how_firm_it_is_after_it():

@@ -75,6 +75,16 @@ def test_latex_compiles_whatever_the_words_are(tmp_path, language):
     assert done.returncode == 0, log[-1500:]
 
 
+def test_a_long_table_in_latex_waits_for_floats_and_begins_with_room(tmp_path):
+    style = TableStyle(language="en")
+    long = Table("Long", "l", ([HeaderCell("a")],), [body(str(i)) for i in range(90)])
+    blocks = [*paper().blocks, Exhibit(long, style), Words("Behind.")]
+    code = render_latex(Paper("T", "l", "en", tuple(blocks)))
+    assert code.count("\n\\beforelong\n") == 1
+    assert code.index("\n\\beforelong\n") < code.index(r"\begin{longtable}")
+    assert code.index(r"\newcommand{\beforelong}") < code.index(r"\begin{document}")
+
+
 def test_the_index_has_a_line_for_every_file_and_no_markup_of_names():
     files = [
         "index<b>.txt",

@@ -85,6 +85,8 @@ def test_a_small_effect_is_not_called_zero():
     text = effect_reading(effects((2e-5, 1e-5, 3e-5), (0.0, -1.0, 1.0)), "x", X, Y, WHERE)
     assert "+2.0e−05 [+1.0e−05, +3.0e−05]" in text.en
     assert "+0.000 [−1.000, +1.000]" in text.en
+    log = effect_reading(effects((0.00037, -0.17, 0.17), (0.0, -1.0, 1.0)), "x", LOG, LOG, WHERE)
+    assert "differs by +0.0035% [−1.6%, +1.6%]" in log.en
 
 
 def moran(*p_values: float) -> pd.DataFrame:
@@ -216,7 +218,7 @@ def test_a_verdict_has_a_number_only_with_its_interval(direct, indirect, english
 
 
 def test_a_verdict_without_computed_effects_says_so():
-    text = effect_verdict(None, X, Y, term="x", place=Text("Zhejiang", "浙江省"))
+    text = effect_verdict(None, X, Y, term="x", place=Text("in Zhejiang", "浙江省"))
     assert (
         text.en == "In Zhejiang, the effect of talent on industry cannot be told: the data do not bound it."
     )

@@ -544,6 +544,16 @@ def shapes():
     )
 
 
+def test_latex_parts_of_a_long_table_take_one_number():
+    """Every longtable counts up: the second part of table 6 made the next one table 8."""
+    words = [HeaderCell("Talent agglomeration, sub-samples of Zhejiang")] * 12
+    wide = Table("T", "t", (words,), [body(*[Number(-0.1234, 3, 3)] * 12) for _ in range(70)])
+    code = latex.render(wide, EN)
+    parts = code.count(r"\begin{longtable}")
+    assert parts > 1
+    assert code.count(r"\addtocounter{table}{-1}") == parts - 1
+
+
 @pytest.mark.parametrize(("style", "size"), [(EN, 12), (ZH, 11)], ids=["en", "zh"])
 def test_latex_tables_fit_the_page(tmp_path, style, size):
     """At 12 points one and a half spaced and, in Chinese, at 11: nothing runs off a page, no type below footnotesize."""

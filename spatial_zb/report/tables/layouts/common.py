@@ -157,6 +157,10 @@ SHARED = {"covariance": _covariance, "weights": _weights}
 #: Their degrees of freedom are no part of what a table is read for.
 VARIANCES = ("sigma2", "phi")
 MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")
+WITHOUT_BIAS = Text(
+    "Instrumental estimates are without the bias of many instruments (Liu and Lee 2010).",
+    "工具变量估计已扣除多工具变量偏误（Liu and Lee 2010）。",
+)
 NOT_CONVERGED = Text(
     "n.c.: not computed, since the estimate did not converge or is at the end of its admissible region.",
     "“未计算”表示估计未收敛，或位于容许区域的端点，不予报告。",

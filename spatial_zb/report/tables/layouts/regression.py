@@ -16,6 +16,7 @@ from spatial_zb.report.tables.layouts.common import (
     MISSING,
     NOT_CONVERGED,
     SHARED,
+    WITHOUT_BIAS,
     Glanced,
     Heading,
     Label,
@@ -62,6 +63,7 @@ from spatial_zb.report.words import (
     ESTIMATORS,
     FACTS,
     MODELS,
+    OF_A_LIKELIHOOD,
     PARAMETERS,
     RARE_FACTS,
     WORDS,
@@ -71,12 +73,6 @@ from spatial_zb.report.words import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-WITHOUT_BIAS = Text(
-    "Instrumental estimates are without the bias of many instruments (Liu and Lee 2010).",
-    "工具变量估计已扣除多工具变量偏误（Liu and Lee 2010）。",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,8 +359,14 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
 
 
 def _facts_shown(columns: Sequence[_Column]) -> list[str]:
-    """Those of instruments and of uneven panels only where a column has them."""
-    return [n for n in FACTS if n not in RARE_FACTS or any(n in column.facts for column in columns)]
+    """Those that only some estimators have (a likelihood, instruments) where a column has them."""
+    return [name for name in FACTS if any(_has(column, name) for column in columns)]
+
+
+def _has(column: _Column, name: str) -> bool:
+    if name in OF_A_LIKELIHOOD:
+        return not column.converged or not math.isnan(real(column.facts.get(name)))
+    return name not in RARE_FACTS or name in column.facts
 
 
 def _named_y(facts: Mapping, labels: Mapping) -> Cell:
@@ -379,7 +381,7 @@ def _fact_row(label: Text, columns: Sequence[_Column], read: Callable, style: Ta
     return body(label, *cells)
 
 
-_OF_THE_SOLUTION = {"log_likelihood", "aic", "r2_within", "sigma2"}
+_OF_THE_SOLUTION = {*OF_A_LIKELIHOOD, "r2_within", "sigma2"}
 
 
 def _fact(name: str, style: TableStyle) -> Callable[[Mapping], Cell]:
@@ -421,10 +423,8 @@ def _regression_notes(
 ) -> list[Text]:
     notes = [errors_note(style), *stars_note(style)]
     names = dict.fromkeys(label_of(labels, c.facts["y"]) for c in columns if c.facts.get("y") is not None)
-    if dependent is not None or names:
-        notes.append(
-            named_line(WORDS["dependent"], [Text.of(dependent)] if dependent is not None else [*names])
-        )
+    said = [*names] if dependent is None else [Text.of(dependent)]
+    notes += [named_line(WORDS["dependent"], said)] if said else []
     notes += shared_notes([in_words(column.facts, labels) for column in columns])
     notes += degrees_note(column.terms.values() if column.converged else () for column in columns)
     notes += transform_note([column.facts for column in columns])

@@ -305,6 +305,7 @@ def _long(
             *_kept(_row(row, table, style, widths) for row in table.rows),
             *(_end(table, notes) if number == len(parts) - 1 else [r"\bottomrule"]),
             r"\end{longtable}",
+            *([r"\addtocounter{table}{-1}"] if number else []),  # every longtable takes a number
         ]
     return [*lines, r"\endgroup"]
 
