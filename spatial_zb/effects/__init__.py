@@ -284,7 +284,7 @@ def _system(fit: SystemFit, orders: int) -> tuple[pd.DataFrame, Array, Array, Ca
     """Frame, gradient (orders + 1, m, K, 3, p), covariance (p, p)."""
     frame = orders_of_system(fit, orders)
     _, sources = sources_of(fit.spec)
-    links, matrix = fit.design.arrays.links, fit.weights.matrix
+    links, matrix = fit.design.arrays.links, fit.design.matrix
     omega = eigenvalues_of(fit)
 
     def at(delta: Array) -> Array:

@@ -53,12 +53,12 @@ from spatial_zb.effects.table import (
     law_of_draws,
     no_estimate,
     not_computed,
+    refuse_shape,
     simulated_columns,
     tell_rejected,
 )
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.weights.matrix import weights_eigenvalues
 
 SHOCK = "shock:"
 #: Step of derivatives of the strength, in standard errors of each coefficient.
@@ -196,7 +196,7 @@ def orders_of_system(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     refuse_without_effects(fit, reason_of_system(fit, fieller=False))
     names, sources = sources_of(fit.spec)
     arrays = fit.design.arrays
-    found = order_impacts(fit.delta, arrays.links, sources, fit.weights.matrix, eigenvalues_of(fit), orders)
+    found = order_impacts(fit.delta, arrays.links, sources, fit.design.matrix, eigenvalues_of(fit), orders)
     frames = [_long(fit, names, _three(values, -1)).rename("estimate").reset_index() for values in found]
     frame = pd.concat([f.assign(order=q) for q, f in enumerate(frames)], ignore_index=True)
     frame = frame[["response", "source", "effect", "order", "estimate"]]
@@ -212,6 +212,7 @@ def units_of_system(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
     on this unit) and ``emitted`` (a change in this unit on all others). The means of ``received`` and of
     ``emitted`` are the indirect effect.
     """
+    refuse_shape(fit, "effects_by_unit")
     g, b, t = _one(fit, response, source)
     gamma, psi = fit.matrices()
     own, rows, columns = unit_impacts(gamma, psi, b, t, g, fit.weights.matrix)
@@ -226,6 +227,7 @@ def system_effect_matrix(fit: SystemFit, response: str, source: str) -> pd.DataF
     "Does Ningbo's talent raise Shaoxing's industry?" is the entry (Shaoxing, Ningbo) of response industry and
     source ``shock:talent``.
     """
+    refuse_shape(fit, "system_effect_matrix")
     g, b, t = _one(fit, response, source)
     gamma, psi = fit.matrices()
     matrix, n = fit.weights.matrix, fit.weights.n
@@ -340,7 +342,7 @@ def _one(fit: SystemFit, response: str, source: str) -> tuple[int, Array, Array]
 
 def eigenvalues_of(fit: SystemFit) -> NDArray:
     """Eigenvalues of W; a single zero stands for all when nothing depends on them."""
-    return weights_eigenvalues(fit.weights) if fit.spec.uses_weights else np.zeros(1)
+    return fit.design.eigenvalues
 
 
 def average_system_effects(fit: SystemFit, sources: Sources, delta: Array) -> Array:
@@ -350,8 +352,8 @@ def average_system_effects(fit: SystemFit, sources: Sources, delta: Array) -> Ar
 
 def _space(fit: SystemFit, sources: Sources) -> tuple[Links, Sources, NDArray, sparse.csr_array, bool]:
     """Links, sources, the eigenvalues of W, W, and whether its rows sum to one."""
-    row = fit.weights.row_normalised or not fit.spec.uses_weights
-    return fit.design.arrays.links, sources, eigenvalues_of(fit), fit.weights.matrix, row
+    design = fit.design
+    return design.arrays.links, sources, design.eigenvalues, design.matrix, design.rows_sum_to_one
 
 
 def _three(values: Array, axis: int) -> Array:

@@ -208,7 +208,7 @@ def refuse_shape(fit: Fit | SystemFit, function: str) -> None:
     SpecificationError
         Units, W or effects of the fit are of another kind.
     """
-    if isinstance(fit, Fit) and fit.design.shape_facts:
+    if fit.design.shape_facts:
         why = fit.glance()["reason"].iloc[0]
         raise SpecificationError(
             f"{function} is for one W on a complete panel with effects of units and periods, and this fit is not: "

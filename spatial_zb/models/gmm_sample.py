@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
@@ -22,10 +24,10 @@ from spatial_zb.core.system.moments import (
     two_stage,
 )
 from spatial_zb.core.system.sets import SCORE_CLUSTERS
-from spatial_zb.core.transforms import TransformedSample, demean, spatial_lag
+from spatial_zb.core.transforms import EffectSpace, TransformedSample, demean, spatial_lag
 from spatial_zb.models.design import ABSORBED, Design, stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.shape import ShapeDesign, placed
+from spatial_zb.models.shape import REASONS, ShapeDesign, placed
 from spatial_zb.models.spec import INTERCEPT
 
 
@@ -124,7 +126,7 @@ def system_of(sample: GmmSample, design: Design) -> SystemArrays:
         lag_error=(bool(spec.lag_error), *[False] * q),
         Wy=Wy,
         WZ=WZ,
-        matrix=lag_rows(design).matrix if isinstance(design, ShapeDesign) else design.weights.matrix,
+        matrix=design.weights.matrix if (rows := rows_of(design, False)) is None else rows.weights.matrix,
         sample=left_of(design),
         rows=sample.rows,
     )
@@ -135,12 +137,17 @@ def gmm_sample(design: Design, powers: int, by_row: bool = False) -> GmmSample:
 
     ``by_row``: scores are not only summed by unit, so that rows of a unit should be uncorrelated after its effects are out.
     """
-    spec, n = design.spec, len(design.panel.units)
+    spec, n, rows = design.spec, len(design.panel.units), rows_of(design, by_row)
     names = (*spec.terms, *(("rho",) if spec.lag_y else ()))
-    taken, shaped = _taken(design), isinstance(design, ShapeDesign)
+
+    def taken(values: Array) -> Array:
+        return stacked(forward_deviations(values, spec.transform)) if rows is None else rows.taken(values)
 
     def columns(Z: Array, Wy: Array) -> Array:
         return taken(np.concatenate([Z, Wy[:, :, None]], axis=2) if spec.lag_y else Z)
+
+    def turned(values: Array) -> Array:
+        return values if rows is None else rows.deviated(values)
 
     lags: tuple[Array, Array] | tuple[None, None] = None, None
     if design.WZ is not None:
@@ -151,7 +158,7 @@ def gmm_sample(design: Design, powers: int, by_row: bool = False) -> GmmSample:
     included = np.delete(Z, endogenous, axis=1)
     used, dropped, basis = _instruments(design, powers, included, bool(endogenous), taken)
     kept = tuple(name for j, name in enumerate(names) if j not in endogenous)
-    turned = _deviations(design, by_row)
+    few = rows is not None and not by_row and n < SCORE_CLUSTERS
     return GmmSample(
         y=turned(taken(design.y)),
         Z=turned(Z),
@@ -163,75 +170,106 @@ def gmm_sample(design: Design, powers: int, by_row: bool = False) -> GmmSample:
         used=(*kept, *used),
         dropped=dropped,
         shape=(len(Z) // n, n),
-        centred=not shaped and spec.transform in ("time", "two_way"),
-        rows=_by_weights(design, basis) if isinstance(design, ShapeDesign) else (),
-        effects=_effects(design) if isinstance(design, ShapeDesign) and not by_row else None,
+        centred=rows is None and spec.transform in ("time", "two_way"),
+        rows=() if rows is None else rows.grouped(basis),
+        effects=rows.stacked_effects if rows is not None and few else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a panel of any shape as instruments see them: ``present`` (T, n), their W, the space of their effects.
+
+    Stacked rows (M,) or (M, k), M = T·n, are zero where there is none, so that sums over rows and by unit do not see them.
+    Scores that are squared row by row need ``deviations`` where there are effects of units.
+    """
+
+    present: NDArray[np.bool_]
+    weights: RowWeights
+    effects: EffectSpace
+    deviations: bool
+
+    @property
+    def sample(self) -> TransformedSample:
+        """What the effects leave."""
+        (T, n), rank = self.present.shape, self.effects.rank
+        return TransformedSample(n, T, int(self.present.sum()) - rank, T, False, rank)
+
+    def facts(self, reasons: tuple[str, ...]) -> dict[str, Any]:
+        """What ``glance()`` says of them, as :attr:`ShapeDesign.shape_facts`."""
+        count, reason = int(self.present.sum()), "; ".join(REASONS[name].en for name in reasons)
+        return {"rows": count, "present": count / self.present.size, "reason": reason}
+
+    def lag(self, values: Array) -> Array:
+        """W times (T, n)."""
+        return placed(self.weights.matrix @ values[self.present], self.present)
+
+    def taken(self, values: Array) -> Array:
+        """(T, n, …) off the effects, as stacked rows."""
+        return stacked(np.nan_to_num(placed(self.effects.off(values[self.present]), self.present)))
+
+    def deviated(self, values: Array) -> Array:
+        """Stacked rows, in deviations where these are asked for; sums by unit are what they were."""
+        if not self.deviations:
+            return values
+        cube = values.reshape(*self.present.shape, *values.shape[1:])
+        return stacked(row_deviations(cube, self.present))
+
+    def placed(self, values: Array) -> Array:
+        """Stacked rows (M, k) as (T, n, k), NaN where there is none."""
+        return np.where(self.present[..., None], values.reshape(*self.present.shape, -1), np.nan)
+
+    def grouped(self, basis: Array) -> tuple[tuple[sparse.csr_array, Array], ...]:
+        """Each W_t that differs, with the instruments (T_t, n_t, q) of its periods."""
+        return self.weights.grouped(basis.reshape(*self.present.shape, -1)[self.present])
+
+    @property
+    def stacked_effects(self) -> Array:
+        """The effects (M, r), which a few units' own share of the rows is judged beside."""
+        return stacked(np.nan_to_num(placed(self.effects.full, self.present)))
+
+    def arrays(self, found: SystemArrays) -> SystemArrays:
+        """Arrays of a system on these rows, with their W."""
+        return replace(
+            found,
+            matrix=self.weights.matrix,
+            rows=self.grouped(found.H),
+            present=self.present,
+            effects=self.effects,
+        )
+
+    def turned(self, whole: SystemArrays) -> SystemArrays:
+        """The same with rows in deviations where these are asked for."""
+        y, H = self.deviated(whole.y), self.deviated(whole.H)
+        return replace(whole, y=y, H=H, Z=tuple(self.deviated(block) for block in whole.Z))
+
+
+def rows_of(design: Design, by_row: bool) -> Rows | None:
+    """The rows of a design of any shape, under the W of y, or of x where y has no lag; None of a complete panel."""
+    if not isinstance(design, ShapeDesign):
+        return None
+    W, effects = design.shape.W or design.rows_x, design.shape.effects
+    return Rows(design.present, W, effects, by_row and "unit" in design.spec.effects)
 
 
 def left_of(design: Design) -> TransformedSample:
     """What the effects leave of the rows of a design."""
-    if not isinstance(design, ShapeDesign):
-        return design.sample()
-    (T, n), shape = design.present.shape, design.shape
-    return TransformedSample(n, T, shape.free, T, False, shape.effects.rank)
-
-
-def _taken(design: Design) -> Callable[[Array], Array]:
-    """What takes effects out of (T, n, …), as stacked rows; those of another shape are zero where there is none."""
-    if not isinstance(design, ShapeDesign):
-        effects = design.spec.transform
-        return lambda values: stacked(forward_deviations(values, effects))
-    there, off = design.present, design.shape.effects.off
-    return lambda values: stacked(np.nan_to_num(placed(off(values[there]), there)))
-
-
-def _deviations(design: Design, by_row: bool) -> Callable[[Array], Array]:
-    """What makes rows of a unit, its effects out, uncorrelated; sums by unit and over all rows are what they were."""
-    if not (isinstance(design, ShapeDesign) and by_row and "unit" in design.spec.effects):
-        return lambda rows: rows
-    there = design.present
-    return lambda rows: stacked(row_deviations(rows.reshape(*there.shape, *rows.shape[1:]), there))
-
-
-def lag_rows(design: ShapeDesign) -> RowWeights:
-    """The W of y; of x where y has no lag."""
-    return design.shape.W or design.rows_x
-
-
-def _effects(design: ShapeDesign) -> Array | None:
-    """The effects (M, r), which few units' own share of the rows is judged beside."""
-    if len(design.panel.units) >= SCORE_CLUSTERS:
-        return None
-    return stacked(np.nan_to_num(placed(design.shape.effects.full, design.present)))
-
-
-def _by_weights(design: ShapeDesign, basis: Array) -> tuple[tuple[sparse.csr_array, Array], ...]:
-    """Each W_t that differs, with the instruments (T_t, n_t, q) of its periods."""
-    rows, there = lag_rows(design), design.present
-    values = basis.reshape(*there.shape, -1)[there]
-    found: dict[int, list[Array]] = {}
-    for d, at in rows.slices():
-        found.setdefault(d, []).append(values[at])
-    return tuple((rows.distinct[d], np.array(parts)) for d, parts in found.items())
+    rows = rows_of(design, False)
+    return design.sample() if rows is None else rows.sample
 
 
 def _lags(design: Design) -> tuple[Callable[[Array], Array], Callable[[Array], Array], bool]:
     """The W of y and the W of x on values (T, n), and whether all rows of the former sum to one."""
-    if not isinstance(design, ShapeDesign):
+    rows = rows_of(design, False)
+    if rows is None or not isinstance(design, ShapeDesign):
         W = design.weights
 
         def lag(values: Array) -> Array:
             return spatial_lag(W.matrix, values)
 
         return lag, lag, W.row_normalised
-    there, own, other = design.present, lag_rows(design).matrix, design.rows_x.matrix
-    sums = np.asarray(own.sum(axis=1)).ravel()
-    return (
-        lambda values: placed(own @ values[there], there),
-        lambda values: placed(other @ values[there], there),
-        bool(np.ptp(sums) < ABSORBED),
-    )
+    sums = np.asarray(rows.weights.matrix.sum(axis=1)).ravel()
+    return rows.lag, replace(rows, weights=design.rows_x).lag, bool(np.ptp(sums) < ABSORBED)
 
 
 def _instruments(

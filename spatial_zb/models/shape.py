@@ -7,6 +7,7 @@ periods the two give the same numbers, and ``fit_durbin`` takes the faster one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
@@ -140,11 +141,11 @@ def read_lags(spec: DurbinSpec, panel: Panel, W: Any, W_x: Any, W_error: Any) ->
                 f"{name} is given, but the model has no such lag: set {option}, or leave {name} out.",
                 f"给出了{name}，而模型没有相应的滞后：请设定{option}，或去掉{name}。",
             )
-    own = _aligned(W, panel)
-    return Lags(*(own if given is None else _aligned(given, panel) for given in (W, W_x, W_error)))
+    own = aligned_weights(W, panel)
+    return Lags(*(own if given is None else aligned_weights(given, panel) for given in (W, W_x, W_error)))
 
 
-def _aligned(given: Any, panel: Panel) -> Weights | PeriodWeights:
+def aligned_weights(given: Any, panel: Panel) -> Weights | PeriodWeights:
     weights = any_weights(given)
     if isinstance(weights, PeriodWeights):
         found = {
@@ -217,7 +218,7 @@ def build_shape(spec: DurbinSpec, panel: Panel, lags: Lags, reasons: tuple[str, 
     Z = np.hstack([X, rows["x"].matrix @ panel.array(list(spec.lag_x))[there]])
     if spec.fixed_effects == "none":
         Z = np.hstack([np.ones((len(y), 1)), Z])
-    effects = effect_space(_effect_columns(spec, panel, there), unit)
+    effects = effect_space(effect_columns(spec.effects, panel, there), unit)
     own, error = (rows[name] if on else None for name, on in (("y", spec.lag_y), ("error", spec.lag_error)))
     if error is not None and not (error.dense and len(y) * max(effects.rank, 1) <= DENSE_EFFECTS):
         raise SpecificationError(
@@ -274,13 +275,13 @@ def placed(rows: Array, there: NDArray[np.bool_]) -> Array:
     return out
 
 
-def _effect_columns(spec: DurbinSpec, panel: Panel, there: NDArray[np.bool_]) -> sparse.csc_array:
+def effect_columns(named: Sequence[str], panel: Panel, there: NDArray[np.bool_]) -> sparse.csc_array:
     """Dummies and trends of all effects, (N, m)."""
     period, unit = np.nonzero(there)
     when = np.asarray(panel.periods, dtype=float)[period]
     codes = {"unit": unit, "period": period}
     parts = [sparse.csc_array((len(unit), 0))]
-    for name in spec.effects:
+    for name in named:
         names = name.split("*")
         groups = [
             codes[part] if part in codes else panel.array(part)[there] for part in names if part != "trend"

@@ -27,8 +27,7 @@ from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system import fit_system
-from spatial_zb.models.system.design import system_links
-from spatial_zb.models.system.spec import SystemSpec
+from spatial_zb.models.system.spec import SystemSpec, system_links
 from spatial_zb.simulate.single import panel as draw_panel
 from spatial_zb.simulate.systems import Truth
 from spatial_zb.weights.matrix import Weights

@@ -139,7 +139,6 @@ NEED_ALL = {
     "dynamic": lambda p, W: zb.fit_durbin(
         zb.DurbinSpec("y", ["x"], time_lag=True, fixed_effects="unit"), p, W
     ),
-    "2sls": lambda p, W: zb.fit_system(SYSTEM, p, W, "2sls"),
     "fiml": lambda p, W: zb.fit_system(SYSTEM, p, W, "fiml"),
     "probabilities": lambda p, W: zb.compare.model_probabilities(p, "y", ["x"], {"ring": W}),
     "pooled moran": lambda p, W: zb.explore.pooled_moran(p, "y", W),
@@ -166,7 +165,7 @@ def test_what_needs_every_unit_says_which_are_absent_and_how_to_go_on(name):
 
 #: What takes one W.
 ONE_W = {
-    "system": lambda p, W: zb.fit_system(SYSTEM, p, W, "2sls"),
+    "system": lambda p, W: zb.fit_system(SYSTEM, p, W, "fiml"),
     "pooled moran": lambda p, W: zb.explore.pooled_moran(p, "y", W),
     "diagnose": lambda p, W: zb.diagnose(SPEC, p, W),
     "combine": lambda p, W: zb.weights.combine(W, W),

@@ -16,6 +16,8 @@ from spatial_zb.inference.bootstrap import source_of
 from spatial_zb.models.design import build_design
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.shape import build_shape, read_lags
+from spatial_zb.models.system import _fit_instrumental
+from spatial_zb.models.system.design import design_of_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -329,3 +331,135 @@ def test_what_has_no_theory_is_refused(uneven, changing, W, more, asked, named):
     lags = {"W_x": W} if asked.pop("own", False) else {}
     with pytest.raises(SpecificationError, match=named):
         fit_durbin(DurbinSpec("y", ["x1", "x2"], **more), uneven, changing, "gmm", **asked, **lags)
+
+
+# Systems ---------------------------------------------------------------------------------------------------------
+
+PAIR = {
+    "one": zb.Equation("y", ["w"], ["x1", "x2"], lag_endog=[]),
+    "two": zb.Equation("w", ["y"], ["x1", "z1", "z2"], lag_endog="all"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "covariance", "effects"),
+    [
+        ("3sls", "classical", "two_way"),
+        ("3sls", "cluster", "two_way"),
+        ("2sls", "robust", "unit"),
+        ("2sls", "cr1", "none"),
+    ],
+)
+def test_a_system_on_a_complete_panel_is_the_balanced_one(complete, W, method, covariance, effects):
+    spec, by_row = zb.SystemSpec(PAIR, effects), covariance in ("classical", "robust")
+    theirs = zb.fit_system(spec, complete, W, method, covariance=covariance)
+    design = design_of_rows(spec, complete, W, 2, ("rows",), by_row)
+    ours = _fit_instrumental(design, method, covariance, True)
+    for name in ("params", "bse", "residuals", "sigma"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=0, atol=1e-9)
+    for name in ("identification", "exclusion_tests"):
+        one, two = (getattr(fit, name)().select_dtypes("number") for fit in (ours, theirs))
+        np.testing.assert_allclose(one, two, atol=1e-7)
+    tables = [zb.spatial_effects(fit).tidy().select_dtypes("number") for fit in (ours, theirs)]
+    np.testing.assert_allclose(*tables, atol=1e-8)
+    r2 = [fit.equations()["r2_within"] for fit in (ours, theirs)]
+    np.testing.assert_allclose(*r2, atol=1e-12)
+
+
+class DenseSystem:
+    """The pair of equations with explicit dummies and N × N matrices."""
+
+    def __init__(self, rows, W_of_year):
+        W = Dense._rows(rows, W_of_year)
+        D = np.hstack([pd.get_dummies(rows[key]).to_numpy(float) for key in ("unit", "year")])
+        M = np.eye(len(D)) - D @ np.linalg.pinv(D)
+        self.W, self.unit = W, pd.factorize(rows["unit"], sort=True)[0]
+        self.free = len(D) - np.linalg.matrix_rank(D)
+        v = {name: rows[name].to_numpy(float) for name in ("y", "w", "x1", "x2", "z1", "z2")}
+        columns = [v[name] for name in ("x1", "x2", "z1", "z2")]
+        H = M @ np.column_stack([*columns, *(W @ c for c in columns), *(W @ (W @ c) for c in columns)])
+        self.H = np.linalg.svd(H / np.linalg.norm(H, axis=0), full_matrices=False)[0]
+        self.y = M @ np.column_stack([v["y"], v["w"]])
+        Wy, Ww = W @ v["y"], W @ v["w"]
+        first = np.column_stack([v["w"], Wy, v["x1"], v["x2"]])
+        self.Z = [M @ first, M @ np.column_stack([v["y"], Ww, Wy, v["x1"], v["z1"], v["z2"]])]
+        #: Equation, place, variable and whether it is lagged, of what is endogenous.
+        self.links = [(0, 0, 1, 0), (0, 1, 0, 1), (1, 0, 0, 0), (1, 1, 1, 1), (1, 2, 0, 1)]
+
+    def residuals(self, deltas):
+        return np.column_stack(
+            [self.y[:, g] - Z @ d for g, (Z, d) in enumerate(zip(self.Z, deltas, strict=True))]
+        )
+
+    def joint(self, sigma):
+        """3SLS, and the covariance of homoskedastic errors."""
+        A = linalg.block_diag(*(self.H.T @ Z for Z in self.Z))
+        weight = np.kron(np.linalg.inv(sigma), np.eye(self.H.shape[1]))
+        left = A.T @ weight @ A
+        return np.linalg.solve(left, A.T @ weight @ (self.H.T @ self.y).T.ravel()), np.linalg.inv(left)
+
+    def recentred(self, deltas):
+        """Moments of 2SLS less the bias of many instruments, in standard errors."""
+        N, e = len(self.W), self.residuals(deltas)
+        sigma = e.T @ e / self.free
+        gamma, psi = np.eye(2), np.zeros((2, 2))
+        for g, place, l, lagged in self.links:
+            (psi if lagged else gamma)[g, l] += deltas[g][place] * (1 if lagged else -1)
+        inverse = np.linalg.inv(np.kron(gamma, np.eye(N)) - np.kron(psi, self.W)).reshape(2, N, 2, N)
+        out = []
+        for g, Z in enumerate(self.Z):
+            fitted = self.H.T @ Z
+            rest = np.eye(self.H.shape[1]) - fitted @ np.linalg.pinv(fitted)
+            f = fitted.T @ (self.H.T @ e[:, g])
+            for own, place, l, lagged in self.links:
+                if own == g:
+                    blocks = (self.W @ inverse[l, :, k] if lagged else inverse[l, :, k] for k in range(2))
+                    traces = [np.trace(self.H.T @ block @ self.H @ rest) for block in blocks]
+                    f[place] -= sigma[:, g] @ traces
+            out.append(f / np.sqrt(np.diag(fitted.T @ fitted) * sigma[g, g]))
+        return np.concatenate(out)
+
+
+def test_a_system_on_any_rows_is_the_dense_algebra(uneven, changing):
+    slow = DenseSystem(uneven.frame().rename(columns={"period": "year"}), changing.at)
+    spec = zb.SystemSpec(PAIR)
+    plain = zb.fit_system(spec, uneven, changing, "2sls", bias_correction=False)
+    first = [
+        np.linalg.lstsq(slow.H.T @ Z, slow.H.T @ slow.y[:, g], rcond=None)[0] for g, Z in enumerate(slow.Z)
+    ]
+    np.testing.assert_allclose(plain.params, np.concatenate(first), atol=1e-8)
+    e = slow.residuals(first)
+    delta, cov = slow.joint(e.T @ e / slow.free)
+    three = zb.fit_system(spec, uneven, changing, "3sls", bias_correction=False)
+    np.testing.assert_allclose(three.params, delta, atol=1e-8)
+    np.testing.assert_allclose(three.cov, cov, atol=1e-8)
+    assert three.nobs == slow.free
+    recentred = zb.fit_system(spec, uneven, changing, "2sls")
+    assert recentred.bias_correction
+    values = recentred.params.to_numpy()
+    assert np.abs(slow.recentred([values[:4], values[4:]])).max() < 1e-6
+    assert np.abs(slow.recentred(first)).max() > 1e-3
+
+
+def test_what_a_system_on_rows_says_and_refuses(uneven, changing, W):
+    spec = zb.SystemSpec(PAIR)
+    fit = zb.fit_system(spec, uneven, changing, covariance="cluster")
+    assert fit.glance()[["rows", "present"]].iloc[0].tolist() == [73, 73 / 84]
+    assert "rows as they are, since unit-periods are absent or blank; W differs by period" in fit.summary()
+    assert np.isnan(fit.residuals).sum() == 2 * (84 - 73)
+    effects = zb.spatial_effects(fit).tidy().set_index(["response", "source", "effect"])["estimate"]
+    gamma, psi = fit.matrices()
+    rows = Dense._rows(uneven.frame().rename(columns={"period": "year"}), changing.at)
+    N, beta = len(rows), np.array([fit.params["one", "x1"], fit.params["two", "x1"]])
+    E = np.linalg.inv(np.kron(gamma, np.eye(N)) - np.kron(psi, rows)) @ np.kron(beta[:, None], np.eye(N))
+    assert effects["one", "x1", "direct"] == pytest.approx(np.trace(E[:N]) / N, abs=1e-9)
+    assert effects["two", "x1", "total"] == pytest.approx(E[N:].sum() / N, abs=1e-9)
+    for call in (
+        lambda: zb.bootstrap(fit, 99),
+        lambda: zb.effects_by_unit(fit, "x1", response="one"),
+        lambda: zb.scenario(fit, {"x1": 1.0}),
+    ):
+        with pytest.raises(SpecificationError, match="unit-periods are absent"):
+            call()
+    with pytest.raises(zb.DataError, match="3sls"):
+        zb.fit_system(spec, uneven, W, "fiml")

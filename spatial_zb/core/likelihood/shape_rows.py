@@ -110,6 +110,26 @@ class RowWeights:
             out[d] += values[rows]
         return out
 
+    def grouped(self, values: Array) -> tuple[tuple[sparse.csr_array, Array], ...]:
+        """Each distinct W_t with the values (N, m) of its periods, (T_t, n_t, m)."""
+        found: dict[int, list[Array]] = {}
+        for d, rows in self.slices():
+            found.setdefault(d, []).append(values[rows])
+        return tuple((self.distinct[d], np.array(parts)) for d, parts in found.items())
+
+    def eigenvalues(self) -> NDArray:
+        """Of W (N,): those of the W_t of every period."""
+        known = [
+            np.linalg.eigvals(W.toarray()) if spectrum is None else spectrum[0]
+            for W, spectrum in zip(self.distinct, self.spectra, strict=True)
+        ]
+        return np.concatenate([known[d] for d in self.which])
+
+    @cached_property
+    def sums_to_one(self) -> bool:
+        """Whether every row does."""
+        return bool(np.abs(np.asarray(self.matrix.sum(axis=1)) - 1).max(initial=0.0) < 1e-9)
+
     def applied(self, functions: Sequence[Callable[[Array], Array]], values: Array) -> Array:
         """A function of each distinct W_t on the rows (N,) or (N, m) of its periods."""
         out = np.empty_like(values)

@@ -30,7 +30,7 @@ from scipy.sparse.linalg import splu
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.moments import forward_deviations
-from spatial_zb.core.transforms import FixedEffects, TransformedSample, spatial_lag
+from spatial_zb.core.transforms import EffectSpace, FixedEffects, TransformedSample, spatial_lag
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class SystemArrays:
     orthonormal instruments; ``endogenous`` the number of leading columns of Z_g that are endogenous;
     ``Wy`` (M, m) and ``WZ`` m arrays, spatial lags of the former, None unless an error is spatial;
     ``lag_error`` which errors are. Where W or units change between periods ``rows`` are the W_t that differ, each with
-    the instruments (T_t, n_t, q) of its periods; the arrays then have n rows for every period, zero where none is.
+    the instruments (T_t, n_t, q) of its periods, ``present`` (T, n) says which rows there are, and ``effects`` are those of
+    these; the arrays then have n rows for every period, zero where none is.
     """
 
     y: Array
@@ -68,6 +69,8 @@ class SystemArrays:
     matrix: sparse.csr_array
     sample: TransformedSample
     rows: tuple[tuple[sparse.csr_array, Array], ...] = ()
+    present: NDArray[np.bool_] | None = None
+    effects: EffectSpace | None = None
 
     @property
     def by_weights(self) -> tuple[tuple[sparse.csr_array, Array], ...]:

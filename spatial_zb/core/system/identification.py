@@ -276,6 +276,36 @@ class RankCondition:
         return self.rank == self.needed
 
 
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """Order and rank condition of one equation.
+
+    ``excluded`` variables of the system are not in the equation; at least ``equations`` − 1 must be. The reduced form tells
+    ``rank`` of its ``rank_needed`` coefficients apart, and where these differ hides a multiple of the equations ``behind``,
+    or of their spatial lags. ``outside`` instruments are not regressors of the equation; there must be one for each of its
+    ``endogenous`` regressors. ``alike``: another equation itself could be added to it.
+    """
+
+    excluded: int
+    equations: int
+    rank: int
+    rank_needed: int
+    outside: int
+    endogenous: int
+    behind: tuple[str, ...]
+    alike: bool
+
+    @property
+    def order(self) -> bool:
+        """Enough exclusions, and enough instruments."""
+        return self.excluded >= self.equations - 1 and self.outside >= self.endogenous
+
+    @property
+    def identified(self) -> bool:
+        """Order and rank condition hold."""
+        return self.order and self.rank == self.rank_needed
+
+
 def generic_rank(present: NDArray[np.bool_], g: int) -> tuple[int, int]:
     """Rank condition of equation g when others can be added as they are, for almost every value of their coefficients.
 

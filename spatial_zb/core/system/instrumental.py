@@ -18,7 +18,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.clusters import Clusters, clusters_of
+from spatial_zb.core.clusters import Clusters, RowClusters, clusters_of, row_clusters
 from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_solver
 from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.identification import Covariance
@@ -54,7 +54,7 @@ class InstrumentalEstimate:
     cov: Array
     at_bound: bool
     corrected: bool
-    clusters: Clusters | None = None
+    clusters: Clusters | RowClusters | None = None
 
 
 def few_clusters(sample: TransformedSample) -> bool:
@@ -124,9 +124,9 @@ def _estimate(
     infl, clusters = _influence(arrays, final, weight), None
     if covariance == "cluster" and errors is None and few:
         root = whitening(scaled_inverse(weight) if joint else np.diag(np.diag(sigma)))
-        clusters = system_clusters([arrays.H @ (arrays.H.T @ Z) for Z in arrays.Z], root, arrays.sample)
-        scores = _scores(infl, stretched(e, root, clusters).reshape(e.shape))
-        by_unit = scores.reshape(-1, clusters.number, scores.shape[1]).sum(axis=0)
+        clusters, adjusted = _with_leverage(arrays, root, e)
+        scores = _scores(infl, adjusted)
+        by_unit = scores.reshape(-1, arrays.sample.n_units, scores.shape[1]).sum(axis=0)
         cov = by_unit.T @ by_unit
     else:
         cov = _linear_covariance(arrays, infl, e, scaled_inverse(weight) if joint else sigma, covariance)
@@ -184,6 +184,26 @@ def _solve(arrays: SystemArrays, lam: Array, weight: Array) -> Array:
 def whitening(sigma: Array) -> Array:
     """L (m, m) with Σ⁻¹ = LL'."""
     return linalg.cholesky(scaled_inverse(sigma), lower=True)
+
+
+def _with_leverage(arrays: SystemArrays, root: Array, e: Array) -> tuple[Clusters | RowClusters, Array]:
+    """Clusters of the equations on their instruments, and the residuals (M, m) less what leverage took."""
+    fitted = [arrays.H @ (arrays.H.T @ Z) for Z in arrays.Z]
+    if arrays.present is None or arrays.effects is None:
+        clusters = system_clusters(fitted, root, arrays.sample)
+        return clusters, stretched(e, root, clusters).reshape(e.shape)
+    m, space, there = arrays.m, arrays.effects, arrays.present.ravel()
+    X = np.concatenate(
+        [np.concatenate([root[g, h] * X[there] for h in range(m)]) for g, X in enumerate(fitted)], axis=1
+    )
+    unit = np.tile(np.nonzero(arrays.present)[1], m)
+    own = np.concatenate([space.columns + h * (space.own + 1) for h in range(m)])
+    shared = linalg.block_diag(*[space.others] * m)
+    rows = row_clusters(unit, X, (own, np.tile(space.values, (m, 1))), shared)
+    out = np.zeros_like(e)
+    white = rows.adjusted((e[there] @ root).T.ravel()).reshape(m, -1).T
+    out[there] = white @ np.linalg.inv(root)
+    return rows, out
 
 
 def system_clusters(slopes: list[Array], root: Array, sample: TransformedSample) -> Clusters:

@@ -17,7 +17,7 @@ from spatial_zb.base.notes import tell
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
-from spatial_zb.core.system.arrays import SystemArrays, within_residuals
+from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.components import error_components
 from spatial_zb.core.system.dynamic import follow
 from spatial_zb.core.system.fiml import (
@@ -34,9 +34,14 @@ from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrument
 from spatial_zb.core.system.instruments import spectrum_near
 from spatial_zb.core.system.scores import clustered_covariance, likelihood_clusters, quasi_covariance
 from spatial_zb.data.panel import Panel
-from spatial_zb.models.design import check_kinds, refuse_empty_rows
+from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import CLUSTERED, Convergence, corrects_leverage
-from spatial_zb.models.system.design import SystemDesign, build_system_design
+from spatial_zb.models.system.design import (
+    SystemDesign,
+    build_system_design,
+    design_of_rows,
+    reasons_for_rows,
+)
 from spatial_zb.models.system.dynamic import (
     Spread,
     carried_of,
@@ -47,8 +52,8 @@ from spatial_zb.models.system.dynamic import (
 )
 from spatial_zb.models.system.fit import Method, SystemFit
 from spatial_zb.models.system.notes import notes_on
-from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.weights.matrix import Weights, as_weights, weights_eigenvalues
+from spatial_zb.models.system.spec import SystemSpec, check_system_weights
+from spatial_zb.weights.matrix import as_weights, weights_eigenvalues
 
 Covariance = Literal["classical", "robust", "cluster", "cr1", "cr2", "information", "sandwich"]
 INSTRUMENTAL: tuple[Covariance, ...] = ("classical", "robust", "cluster", "cr1", "cr2")
@@ -79,7 +84,8 @@ def fit_system(
     panel
         n units × T periods.
     W
-        Weights of the same units, in any order: they are matched by id.
+        Weights of the same units, in any order. By 2SLS and 3SLS without spatial errors or random effects units may come and
+        go (``balance="keep"``), and W may be by period.
     method
         ``"2sls"``, ``"3sls"``: instrumental, without spatial errors. ``"gs2sls"``, ``"gs3sls"``: the same with
         λ_g where an equation has ``lag_error``. ``"fiml"``: full-information (quasi) maximum likelihood. With
@@ -121,10 +127,13 @@ def fit_system(
     method = _check_method(spec, method)
     covariance = _check_options(spec, method, covariance, instrument_powers, sigma)
     corrected = _check_correction(spec, method, bias_correction)
-    weights = as_weights(W).align(panel.units)
-    _check_weights(spec, weights)
     powers = instrument_powers if instrument_powers is not None else 2 * spec.lags_endogenous
-    design = build_system_design(spec, panel, weights, powers, method == "fiml")
+    if reasons := reasons_for_rows(spec, panel, W, method == "fiml"):
+        design = design_of_rows(spec, panel, W, powers, reasons, covariance not in CLUSTERED)
+    else:
+        weights = as_weights(W).align(panel.units)
+        check_system_weights(spec, weights)
+        design = build_system_design(spec, panel, weights, powers, method == "fiml")
     if design.strata is not None:
         fit = _fit_random(design, method, covariance)
     elif spec.dynamic:
@@ -224,18 +233,6 @@ def _check_correction(spec: SystemSpec, method: str, wanted: bool | None) -> boo
             f"不适用于method={method!r}、{spec.fixed_effects}效应。请去掉。",
         )
     return possible and (spec.lags_endogenous if wanted is None else wanted)
-
-
-def _check_weights(spec: SystemSpec, weights: Weights) -> None:
-    timed = spec.fixed_effects in ("time", "two_way")
-    if not timed or not spec.uses_weights or weights.row_normalised:
-        return
-    refuse_empty_rows(weights)
-    raise SpecificationError(
-        f"With time effects the transform of a system needs a row-normalised W; {weights.label!r} is not. "
-        'Use W.standardise("row"), or unit effects only.',
-        f'含时间效应的系统变换需要行标准化的W；{weights.label!r}不是。请用W.standardise("row")，或只用地区效应。',
-    )
 
 
 # Instrumental methods -------------------------------------------------------------------------------------
@@ -427,7 +424,7 @@ def _assemble(
         log_likelihood=np.nan,
         df_resid=arrays.sample.n_units - 1 if covariance in CLUSTERED else None,
         nobs=arrays.sample.observations,
-        residuals=within_residuals(e, arrays.sample),
+        residuals=design.residuals(e, theta[: int(arrays.bounds[-1])]),
         convergence=record,
     )
 

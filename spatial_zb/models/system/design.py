@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, cast
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.system.arrays import Links, SystemArrays, lag_stacked
+from spatial_zb.core.likelihood.shape_rows import row_weights
+from spatial_zb.core.system.arrays import SystemArrays, lag_stacked, within_residuals
 from spatial_zb.core.system.components import Strata, split_strata
-from spatial_zb.core.system.identification import generic_rank, rank_condition
+from spatial_zb.core.system.identification import Identification
 from spatial_zb.core.system.instruments import WeightedSpectrum
 from spatial_zb.core.system.moments import forward_deviations, independent_columns
-from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
-from spatial_zb.data.panel import Panel, require_consecutive
+from spatial_zb.core.transforms import (
+    FixedEffects,
+    TransformedSample,
+    demean,
+    effect_space,
+    spatial_lag,
+    transformed_sample,
+)
+from spatial_zb.data.panel import Panel, require_complete, require_consecutive
 from spatial_zb.models.design import (
     ABSORBED,
     CONDITION_WARNING,
@@ -30,42 +40,20 @@ from spatial_zb.models.design import (
     refuse_level,
     stacked,
 )
+from spatial_zb.models.gmm_sample import Rows
 from spatial_zb.models.notes import nearly_collinear
-from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.weights.matrix import Weights
+from spatial_zb.models.shape import aligned_weights, effect_columns, rows_left_out
+from spatial_zb.models.system.spec import SystemSpec, identified_by, refuse_unidentified, system_links
+from spatial_zb.weights.matrix import Weights, weights_eigenvalues
+from spatial_zb.weights.periods import PeriodWeights, notes_on_absence, row_blocks
 
+#: What of a system needs a complete panel.
+NOT_BY_MOMENTS = Text(
+    'A system by "fiml", with lag_error, random effects or lags in time (by "3sls" without these it takes rows as they are)',
+    '用"fiml"或含lag_error、随机效应、时间滞后的系统（不含这些时可用"3sls"，按实有的行估计）',
+)
 #: Residual share below which y is an identity of its regressors.
 PERFECT_FIT = 1e-18
-
-
-@dataclass(frozen=True, slots=True)
-class Identification:
-    """Order and rank condition of one equation.
-
-    ``excluded`` variables of the system are not in the equation; at least ``equations`` − 1 must be. The reduced form tells
-    ``rank`` of its ``rank_needed`` coefficients apart, and where these differ hides a multiple of the equations ``behind``,
-    or of their spatial lags. ``outside`` instruments are not regressors of the equation; there must be one for each of its
-    ``endogenous`` regressors. ``alike``: another equation itself could be added to it.
-    """
-
-    excluded: int
-    equations: int
-    rank: int
-    rank_needed: int
-    outside: int
-    endogenous: int
-    behind: tuple[str, ...]
-    alike: bool
-
-    @property
-    def order(self) -> bool:
-        """Enough exclusions, and enough instruments."""
-        return self.excluded >= self.equations - 1 and self.outside >= self.endogenous
-
-    @property
-    def identified(self) -> bool:
-        """Order and rank condition hold."""
-        return self.order and self.rank == self.rank_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +64,8 @@ class SystemDesign:
     combinations of the others; ``powers`` of W were asked for. ``strata`` within and between units for random effects, else
     None. ``spectrum`` of W as the instruments see it, where the estimate takes off the bias of many instruments, else None.
     ``panel`` has the periods that are explained; with lags in time, ``levels`` (T + 1, n, m) are the dependent variables
-    with the first period, else None.
+    with the first period, else None. ``rows`` where units or W change between periods, ``whole`` the arrays before rows were
+    brought into deviations; ``weights`` may be by period then.
     """
 
     spec: SystemSpec
@@ -91,10 +80,104 @@ class SystemDesign:
     spectrum: WeightedSpectrum | None = None
     notes: tuple[Note, ...] = ()
     levels: Array | None = None
+    rows: Rows | None = None
+    whole: SystemArrays | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def shape_facts(self) -> dict[str, Any]:
+        """What ``glance()`` says of a panel of another shape, as for one equation."""
+        return {} if self.rows is None else self.rows.facts(self.reasons)
+
+    @property
+    def outcomes(self) -> Array:
+        """y (T, n, m) after the effects, NaN where there is no row; with random effects as it is."""
+        if self.strata is not None:
+            return self.panel.array(list(self.spec.endogenous))
+        if self.rows is None:
+            return within_residuals(self.arrays.y, self.arrays.sample)
+        return self.rows.placed((self.whole or self.arrays).y)
+
+    def residuals(self, e: Array, delta: Array) -> Array:
+        """ε̂ (T, n, m) of transformed errors (M, m): of rows that are in deviations for now, from coefficients (K,)."""
+        if self.rows is None:
+            return within_residuals(e, self.arrays.sample)
+        return self.rows.placed((self.whole or self.arrays).residuals(delta))
+
+    @property
+    def eigenvalues(self) -> NDArray:
+        """Of W; of the W of every row where it changes; a single zero stands for all when nothing depends on them."""
+        if not self.spec.uses_weights:
+            return np.zeros(1)
+        return weights_eigenvalues(self.weights) if self.rows is None else self.rows.weights.eigenvalues()
+
+    @property
+    def matrix(self) -> sparse.csr_array:
+        """W, of all rows that exist where it changes."""
+        return self.weights.matrix if self.rows is None else self.rows.weights.matrix
+
+    @property
+    def rows_sum_to_one(self) -> bool:
+        """Whether all rows of W do, or none is used."""
+        if not self.spec.uses_weights:
+            return True
+        return self.weights.row_normalised if self.rows is None else self.rows.weights.sums_to_one
+
+
+def reasons_for_rows(spec: SystemSpec, panel: Panel, W: Any, likelihood: bool) -> tuple[str, ...]:
+    """Why 2SLS or 3SLS is on rows that exist instead of a complete panel under one W; nothing where it need not be.
+
+    Raises
+    ------
+    DataError
+        Rows are absent, and the system is by a likelihood or has λ, random effects or lags in time.
+    """
+    names = [*spec.endogenous, *spec.exogenous]
+    spatial = any(equation.lag_error for equation in spec.equations.values())
+    if likelihood or spatial or spec.dynamic or spec.fixed_effects == "random":
+        require_complete(panel, NOT_BY_MOMENTS)
+        return ()
+    found = {
+        "rows": panel.uneven and not panel.rows(names).all(),
+        "periods": isinstance(aligned_weights(W, panel), PeriodWeights),
+    }
+    return tuple(name for name, on in found.items() if on)
+
+
+def design_of_rows(
+    spec: SystemSpec, panel: Panel, W: Any, powers: int, reasons: tuple[str, ...], by_row: bool
+) -> SystemDesign:
+    """The design of 2SLS or 3SLS on the rows that have all variables of the system, W among their units.
+
+    ``by_row``: scores are not only summed by unit.
+    """
+    weights, names = aligned_weights(W, panel), (*spec.endogenous, *spec.exogenous)
+    there = panel.rows(list(names))
+    if "rows" not in reasons:
+        refuse_blanks(panel, names)
+    blank = int((panel.present & ~there).sum())
+    units, periods = there.any(axis=0), there.any(axis=1)
+    panel = panel.select(list(panel.units[units]), [panel.periods[t] for t in np.flatnonzero(periods)])
+    there = there[np.ix_(periods, units)]
+    effects = {"none": (), "two_way": ("unit", "period"), "time": ("period",)}.get(
+        spec.fixed_effects, ("unit",)
+    )
+    space = effect_space(effect_columns(effects, panel, there), np.nonzero(there)[1])
+    own = row_weights(row_blocks(weights, panel.units, panel.periods, there))
+    rows = Rows(there, own, space, by_row and "unit" in effects)
+    design = build_system_design(spec, panel, cast(Weights, weights), powers, False, rows)
+    absent = notes_on_absence(weights, panel.units, panel.periods, there) if spec.uses_weights else ()
+    left = (rows_left_out(blank, int(there.sum())),) if blank else ()
+    return replace(design, notes=(*design.notes, *absent, *left), reasons=reasons)
 
 
 def build_system_design(
-    spec: SystemSpec, panel: Panel, weights: Weights, powers: int, likelihood: bool
+    spec: SystemSpec,
+    panel: Panel,
+    weights: Weights,
+    powers: int,
+    likelihood: bool,
+    rows: Rows | None = None,
 ) -> SystemDesign:
     """Take the variables out of the panel, lag them, transform them, choose instruments, and check.
 
@@ -105,6 +188,8 @@ def build_system_design(
     likelihood
         Whether identification may rest on the likelihood alone (FIML), without an instrument for each
         endogenous regressor.
+    rows
+        Those that exist, by :func:`system_rows`, where units or W change between periods.
 
     Raises
     ------
@@ -113,7 +198,8 @@ def build_system_design(
     SpecificationError
         An equation that is not identified, with what it lacks.
     """
-    refuse_blanks(panel, (*spec.endogenous, *spec.exogenous))
+    if rows is None:
+        refuse_blanks(panel, (*spec.endogenous, *spec.exogenous))
     levels = None
     if spec.dynamic:
         require_consecutive(panel, "time_lag")
@@ -125,41 +211,57 @@ def build_system_design(
             'Fixed effects need two periods or more: for a single period use fixed_effects="none".',
             '固定效应需要两个以上时期：只有一个时期时请用fixed_effects="none"。',
         )
-    columns = _Columns(spec, panel, weights, levels)
+    columns = _Columns(spec, panel, weights, levels, rows)
     Z = {name: columns.take(spec.terms(name), name) for name in spec.names}
     y = columns.take(spec.endogenous, None)
-    _refuse_too_few(spec, n, T, Z)
+    sample = transformed_sample(n, T, spec.transform, "lee_yu") if rows is None else rows.sample
+    _refuse_too_few(spec, sample, Z)
     H, instruments, dropped = _instruments(spec, columns, powers)
-    identification = {name: _identify(spec, name, H, Z[name]) for name in spec.names}
+    identification = {name: identified_by(spec, name, H.shape[1], Z[name].shape[1]) for name in spec.names}
     _refuse_same_variable(spec, y)
     notes: list[Note] = []
     for name in spec.names:
         notes += _check_dependence(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
-        _refuse_unidentified(spec, name, identification[name], likelihood)
-    arrays = _arrays(spec, weights, y, Z, H, n, T)
+        refuse_unidentified(spec, name, identification[name], likelihood)
+    arrays = _arrays(spec, weights, y, Z, H, sample)
+    found = instruments, dropped, identification, powers
+    if rows is not None:
+        whole = rows.arrays(arrays)
+        return SystemDesign(
+            spec, panel, weights, rows.turned(whole), *found, notes=tuple(notes), rows=rows, whole=whole
+        )
     strata = None
     if spec.fixed_effects == "random":
         strata = split_strata(arrays, columns.take(instruments, None), T)
         _refuse_too_few_units(spec, strata, n)
-    found = (instruments, dropped, identification, powers, strata)
-    return SystemDesign(spec, panel, weights, arrays, *found, notes=tuple(notes), levels=levels)
+    return SystemDesign(spec, panel, weights, arrays, *found, strata, notes=tuple(notes), levels=levels)
 
 
 class _Columns:
     """Transformed columns by name: ``x``, ``W_x``, ``W2_x``, …, ``(Intercept)``; each is built once."""
 
-    def __init__(self, spec: SystemSpec, panel: Panel, weights: Weights, levels: Array | None = None) -> None:
+    def __init__(
+        self,
+        spec: SystemSpec,
+        panel: Panel,
+        weights: Weights,
+        levels: Array | None = None,
+        rows: Rows | None = None,
+    ) -> None:
         self.effects: FixedEffects = spec.transform
-        self.matrix = weights.matrix
-        self.panel = panel
-        periods = len(panel.periods) - (spec.fixed_effects in ("unit", "two_way"))
-        self.rows = periods * len(panel.units)
+        self.panel, self.weights, self.rows = panel, weights, rows
+        periods = len(panel.periods) - (rows is None and spec.fixed_effects in ("unit", "two_way"))
+        self.count = periods * len(panel.units)
         self.raw: dict[str, Array] = {}
         if levels is not None:
             for l, y in enumerate(spec.endogenous):
                 self.raw[f"L_{y}"] = levels[:-1, :, l]
-                self.raw[f"L_W_{y}"] = spatial_lag(self.matrix, levels[:-1, :, l])
+                self.raw[f"L_W_{y}"] = self.lag(levels[:-1, :, l])
         self.done: dict[str, Array | None] = {}
+
+    def lag(self, values: Array) -> Array:
+        """W times (T, n)."""
+        return spatial_lag(self.weights.matrix, values) if self.rows is None else self.rows.lag(values)
 
     def take(self, names: tuple[str, ...], equation: str | None) -> Array:
         """Stack columns (M, k); a column that the effects absorb is refused when an equation needs it."""
@@ -169,19 +271,22 @@ class _Columns:
             if column is None:
                 self._refuse_absorbed(name, equation)
             columns.append(column)
-        return np.column_stack(columns) if names else np.empty((self.rows, 0))
+        return np.column_stack(columns) if names else np.empty((self.count, 0))
 
     def column(self, name: str) -> Array | None:
         """(M,), or None when the effects absorb it."""
         if name not in self.done:
             raw = self._raw(name)
-            refuse_extreme(name, raw)
-            after = demean(raw, self.effects)
-            flat = name != "(Intercept)" and np.ptp(raw) <= ABSORBED * np.abs(raw).max()
+            known = raw if self.rows is None else raw[self.rows.present]
+            refuse_extreme(name, known)
+            after = demean(raw, self.effects) if self.rows is None else self.rows.taken(raw)
+            size = np.abs(known).max()
+            flat = name != "(Intercept)" and np.ptp(known) <= ABSORBED * size
             if flat:
-                refuse_level(name, float(raw.min()), float(raw.max()))
-            gone = flat or np.abs(after).max() <= ABSORBED * np.abs(raw).max()
-            self.done[name] = None if gone else stacked(forward_deviations(raw, self.effects))
+                refuse_level(name, float(known.min()), float(known.max()))
+            gone = flat or np.abs(after).max() <= ABSORBED * size
+            rows = after if self.rows is not None else stacked(forward_deviations(raw, self.effects))
+            self.done[name] = None if gone else rows
         return self.done[name]
 
     def _raw(self, name: str) -> Array:
@@ -191,11 +296,11 @@ class _Columns:
             elif name in self.panel.columns:
                 self.raw[name] = self.panel.array(name)
             elif name.startswith("W_"):
-                self.raw[name] = spatial_lag(self.matrix, self._raw(name.removeprefix("W_")))
+                self.raw[name] = self.lag(self._raw(name.removeprefix("W_")))
             elif name.startswith("W") and "_" in name:
                 power, variable = name[1:].split("_", 1)
                 before = f"W{int(power) - 1}_{variable}" if int(power) > 2 else f"W_{variable}"
-                self.raw[name] = spatial_lag(self.matrix, self._raw(before))
+                self.raw[name] = self.lag(self._raw(before))
             else:
                 self.raw[name] = self.panel.array(name)  # raises with near names
         return self.raw[name]
@@ -217,7 +322,7 @@ def _instruments(
     absorbed = [name for name in extra if columns.column(name) is None]
     extra = [name for name in extra if name not in absorbed]
     first, more = columns.take(tuple(included), None), columns.take(tuple(extra), None)
-    kept = independent_columns(np.empty((columns.rows, 0)), first)
+    kept = independent_columns(np.empty((columns.count, 0)), first)
     added = independent_columns(first[:, kept], more)
     used = [*(included[j] for j in kept), *(extra[j] for j in added)]
     basis = np.hstack([first[:, kept], more[:, added]])
@@ -226,104 +331,14 @@ def _instruments(
     return Q, tuple(used), tuple(dropped)
 
 
-def _identify(spec: SystemSpec, name: str, H: Array, Z: Array) -> Identification:
-    equation, g, m = spec.equations[name], spec.names.index(name), len(spec.names)
-    present = [_presence(spec, each) for each in spec.names]
-    now, lagged = (np.array(each, bool) for each in zip(*present, strict=True))
-    excluded, alike = generic_rank(np.hstack([now, lagged]), g)
-    found = rank_condition(now, lagged, g)
-    return Identification(
-        excluded=excluded,
-        equations=m,
-        rank=found.rank,
-        rank_needed=found.needed,
-        outside=H.shape[1] - (Z.shape[1] - len(equation.endogenous_terms)),
-        endogenous=len(equation.endogenous_terms),
-        behind=tuple(spec.names[l] for l in found.others),
-        alike=alike < m - 1,
-    )
-
-
-def _presence(spec: SystemSpec, name: str) -> tuple[list[bool], list[bool]]:
-    """Which y, x and y of the period before the equation has, of the whole system, and of which it has the spatial lag."""
-    equation, before = spec.equations[name], spec.carried(name)
-    own = [y == equation.y or y in equation.endog for y in spec.endogenous]
-    lagged = [y in equation.lagged for y in spec.endogenous]
-    own += [x in equation.x for x in spec.exogenous] + [y in before[0] for y in spec.endogenous]
-    lagged += [x in equation.lag_x for x in spec.exogenous] + [y in before[1] for y in spec.endogenous]
-    return own, lagged
-
-
-def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, likelihood: bool) -> None:
-    needed = found.equations - 1
-    if spec.dynamic and (found.excluded < needed or found.alike):
-        raise SpecificationError(
-            f"Equation {name!r} is not identified: time order tells what was before, not what happens at once. Beside the "
-            f"same-period effects {listed(spec.equations[name].endog)} (γ) the equation leaves out too little of the others "
-            "to be told from a mixture with them. Drop endog (the lags in time then answer who leads), drop a spatial lag "
-            "(lag_endog, lag_y) or a lag in time from it, or give the other equations an exogenous variable that it does "
-            "not have.",
-            f"方程{name!r}不可识别：时间先后说明的是前期的影响，不能区分同期的影响。它含同期效应"
-            f"{listed_zh(spec.equations[name].endog)}（γ），而排除的变量太少，无法与其他方程的混合相区分。请去掉endog"
-            "（由时间滞后项回答谁领先于谁），或从该方程去掉一个空间滞后（lag_endog、lag_y）或时间滞后，"
-            "或给其他方程加一个它所没有的外生变量。",
-        )
-    if found.excluded < needed:
-        raise SpecificationError(
-            f"Equation {name!r} is not identified: with {len(spec.names)} equations at least {needed} variable(s) of the "
-            f"others must be left out of it; only {found.excluded} is left out. Drop a regressor or a spatial lag that "
-            "theory does not need from it, or give another equation an exogenous variable of its own.",
-            f"方程{name!r}不可识别：共{len(spec.names)}个方程，至少须有其他方程的{needed}个变量不在其中，"
-            f"而只有{found.excluded}个。请去掉理论上不需要的解释变量或空间滞后，或给其他方程加一个自己的外生变量。",
-        )
-    if found.alike:
-        raise SpecificationError(
-            f"Equation {name!r} is not identified (rank condition): a multiple of another equation can be added to it "
-            f"without using anything that it leaves out. Give that equation a variable that {name!r} does not have.",
-            f"方程{name!r}不可识别（秩条件）：可以把另一方程的倍数加到它上面，而不用到它所排除的变量。"
-            f"请给那个方程加一个{name!r}没有的变量。",
-        )
-    if found.outside < found.endogenous and not likelihood:
-        raise SpecificationError(
-            f"Equation {name!r} is not identified: {found.endogenous} endogenous regressor(s) "
-            f"({listed(spec.equations[name].endogenous_terms)}) but only {found.outside} instrument(s) outside the "
-            "equation. Add exogenous variables to other equations, raise instrument_powers, or drop an endogenous one.",
-            f"方程{name!r}不可识别：有{found.endogenous}"
-            f"个内生解释变量（{listed_zh(spec.equations[name].endogenous_terms)}），"
-            f"方程之外的工具变量只有{found.outside}个。请给其他方程加外生变量，提高instrument_powers，"
-            "或去掉一个内生变量。",
-        )
-    if found.rank < found.rank_needed and not likelihood:
-        raise SpecificationError(_hidden(name, found).en, _hidden(name, found).zh)
-
-
-def _hidden(name: str, found: Identification) -> Text:
-    """Why an equation fails the rank condition though no other equation looks like it, and what helps."""
-    lost = found.rank_needed - found.rank
-    if not found.behind:
-        return Text(
-            f"Equation {name!r} is not identified (rank condition): no exogenous variable of the system moves some of its "
-            "endogenous regressors. Give the equations of these an exogenous variable.",
-            f"方程{name!r}不可识别（秩条件）：系统中没有外生变量影响它的某些内生解释变量。请给这些变量的方程加外生变量。",
-        )
-    return Text(
-        f"Equation {name!r} is not identified (rank condition): the spatial lag of {listed(found.behind)} can be added to "
-        f"it without using anything that {name!r} leaves out, so that {lost} of its coefficients cannot be told. Give "
-        f"{listed(found.behind)} a variable that is not in {name!r} with its spatial lag, drop a spatial lag from {name!r}, "
-        'or use method="fiml", which tells them apart by errors that are independent over space.',
-        f"方程{name!r}不可识别（秩条件）：可以把{listed_zh(found.behind)}的空间滞后加到它上面，而不用到它所排除的变量，"
-        f"因此有{lost}个系数无法确定。请给{listed_zh(found.behind)}加一个变量，其空间滞后不在{name!r}之中，"
-        f'或从{name!r}去掉一个空间滞后，或用method="fiml"，它凭误差在空间上独立来区分。',
-    )
-
-
 def instrument_columns(design: SystemDesign, names: tuple[str, ...]) -> Array:
     """Transformed columns (M, k) of instruments by name."""
-    return _Columns(design.spec, design.panel, design.weights).take(names, None)
+    columns = _Columns(design.spec, design.panel, design.weights, None, design.rows).take(names, None)
+    return columns if design.rows is None else design.rows.deviated(columns)
 
 
-def _refuse_too_few(spec: SystemSpec, n: int, T: int, Z: dict[str, Array]) -> None:
-    left = transformed_sample(n, T, spec.transform, "lee_yu").observations
+def _refuse_too_few(spec: SystemSpec, sample: TransformedSample, Z: dict[str, Array]) -> None:
+    n, T, left = sample.n_units, sample.n_periods, sample.observations
     for name, block in Z.items():
         if left <= block.shape[1] + len(spec.names):
             raise DataError(
@@ -407,10 +422,14 @@ def _refuse_same_variable(spec: SystemSpec, y: Array) -> None:
 
 
 def _arrays(
-    spec: SystemSpec, weights: Weights, y: Array, Z: dict[str, Array], H: Array, n: int, T: int
+    spec: SystemSpec,
+    weights: Weights,
+    y: Array,
+    Z: dict[str, Array],
+    H: Array,
+    sample: TransformedSample,
 ) -> SystemArrays:
     spatial = any(e.lag_error for e in spec.equations.values())
-    sample = transformed_sample(n, T, spec.transform, "lee_yu")
 
     def lag(values: Array) -> Array:
         return lag_stacked(weights.matrix, values, sample.centred)
@@ -424,19 +443,6 @@ def _arrays(
         lag_error=tuple(bool(e.lag_error) for e in spec.equations.values()),
         Wy=lag(y) if spatial else None,
         WZ=tuple(lag(block) for block in Z.values()) if spatial else None,
-        matrix=weights.matrix,
+        matrix=sparse.csr_array((0, 0)) if isinstance(weights, PeriodWeights) else weights.matrix,
         sample=sample,
     )
-
-
-def system_links(spec: SystemSpec) -> Links:
-    """Which parameters of the system stand before endogenous variables, and before which."""
-    rows = []
-    start = 0
-    for g, (name, equation) in enumerate(spec.equations.items()):
-        for offset, variable in enumerate((*equation.endog, *equation.lagged)):
-            lagged = offset >= len(equation.endog)
-            rows.append((start + offset, g, spec.endogenous.index(variable), lagged))
-        start += len(spec.terms(name))
-    table = np.array(rows, dtype=int).reshape(-1, 4)
-    return Links(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(bool))

@@ -29,7 +29,6 @@ from spatial_zb.core.system.identification import (
 from spatial_zb.models.fit import NOT_CONVERGED, OF_THE_SOLUTION, Estimates
 from spatial_zb.models.system.design import SystemDesign, instrument_columns
 from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.weights.matrix import weights_eigenvalues
 
 Method = Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]
 #: Which J it is, by how scores are summed.
@@ -174,7 +173,7 @@ class SystemFit(Estimates):
             "method": self.method,
             "estimator": self.method,
             "weights": self.weights.label,
-            "normalisation": self.weights.normalisation,
+            "normalisation": getattr(self.weights, "normalisation", "by period"),
             "covariance": self.covariance,
             "nobs": self.nobs,
             "n_units": len(self.panel.units),
@@ -193,6 +192,7 @@ class SystemFit(Estimates):
                 "stable": row["stable"] and self.convergence.radius < 1,
                 **self.persistence,
             }
+        row |= self.design.shape_facts
         solved = dict.fromkeys(name for name in OF_THE_SOLUTION if name in row)
         return pd.DataFrame([row if self.converged else row | dict.fromkeys(solved, np.nan)])
 
@@ -220,11 +220,9 @@ class SystemFit(Estimates):
         """One row per equation: equation, y, sigma2, r2_within, J with its p-value, first-stage F, ``serial_p`` of LM*
         (with lags in time of :func:`spatial_zb.tests.serial_correlation`)."""
         found = self.identification().set_index("equation")
-        y = within_residuals(self.design.arrays.y, self.design.arrays.sample)
-        if self.design.strata is not None:
-            y = self.panel.array(list(self.spec.endogenous))
-        centre = y.mean(axis=(0, 1)) if self.spec.intercept else 0.0
-        explained = 1 - (self.residuals**2).sum(axis=(0, 1)) / ((y - centre) ** 2).sum(axis=(0, 1))
+        y = self.design.outcomes  # NaN where a shape has no row
+        centre = np.nanmean(y, axis=(0, 1)) if self.spec.intercept else 0.0
+        explained = 1 - np.nansum(self.residuals**2, axis=(0, 1)) / np.nansum((y - centre) ** 2, axis=(0, 1))
         table = pd.DataFrame(
             {
                 "equation": self.spec.names,
@@ -248,13 +246,13 @@ class SystemFit(Estimates):
     def errors(self) -> dict[str, Errors]:
         """Residuals of each equation and what its regressors, as the instruments give them, took out of them.
 
-        Empty with random effects, which correlate errors over time by themselves, with too few periods for a test, and with
-        lags in time, which have a test of their own (:attr:`persistence`).
+        Empty with random effects, which correlate errors over time by themselves, with too few periods for a test, absent
+        rows, and lags in time, which have a test of their own (:attr:`persistence`).
         """
         arrays = self.design.arrays
         within = self.spec.transform in ("unit", "two_way")
         few = 2 + within > len(self.panel.periods)
-        if self.design.strata is not None or few or self.spec.dynamic:
+        if self.design.strata is not None or few or self.spec.dynamic or self.design.rows is not None:
             return {}
         _, Z = arrays.filtered(np.asarray(self.convergence.lam))
         out = {}
@@ -316,9 +314,8 @@ class SystemFit(Estimates):
         gamma, psi = self.matrices()
         kappa = np.linalg.eigvals(np.linalg.solve(gamma, psi)).astype(complex)
         kappa = kappa[np.abs(kappa) > 1e-12]
-        radius = 1.0
-        if len(kappa) and not self.weights.row_normalised:
-            radius = float(np.abs(weights_eigenvalues(self.weights)).max())
+        plain = not len(kappa) or self.design.rows_sum_to_one
+        radius = 1.0 if plain else float(np.abs(self.design.eigenvalues).max())
         local = float(np.abs(np.linalg.eigvals(np.eye(len(gamma)) - gamma)).max())
         strength = radius * float(np.abs(kappa).max(initial=0.0))
         return Stability(np.asarray(1 / kappa, complex), radius, strength, float(np.linalg.det(gamma)), local)
@@ -339,6 +336,9 @@ class SystemFit(Estimates):
                 f"[{head['radius_low']:.3f}, {head['radius_high']:.3f}]   "
                 f"weight of the correction {head['path_weight']:.3g}   serial correlation p = {head['serial_p']:.3f}"
             )
+        if "reason" in head:
+            share = f"{head['rows']} rows, {head['present']:.0%} of the panel"
+            lines.append(f"rows as they are, since {head['reason']}: {share}")
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
         lines += self._law

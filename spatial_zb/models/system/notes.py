@@ -14,6 +14,7 @@ from spatial_zb.models.notes import BOOTSTRAP, few_units, not_positive, textbook
 from spatial_zb.models.spec import CLUSTERED
 from spatial_zb.models.system.dynamic import serial_correlation
 from spatial_zb.models.system.fit import VERY_WEAK_F, SystemFit
+from spatial_zb.weights.periods import PeriodWeights
 
 #: Up to this many units standard errors are called approximate (docs/validation/system.md).
 SMALL_N = 30
@@ -137,15 +138,24 @@ def _errors(fit: SystemFit) -> list[Note]:
     return [correlated_equations(tuple(lasting), *numbers, fit.covariance)]
 
 
+def _dense(fit: SystemFit) -> bool:
+    """Whether W, or one of those by period, links most pairs of units."""
+    W = fit.weights
+    return any(one.dense for one in W.weights.values()) if isinstance(W, PeriodWeights) else W.dense
+
+
 def _sample(fit: SystemFit) -> list[Note]:
     notes = []
     n, T = len(fit.panel.units), len(fit.panel.periods)
-    if n <= SMALL_N and fit.spec.uses_weights:
+    if fit.design.rows is not None:  # drawn by no bootstrap; CR2 has its own degrees of freedom
+        if n <= SMALL_N and fit.covariance not in CLUSTERED:
+            notes.append(few_units(n, int(fit.design.rows.present.sum()), 'covariance="cluster"', PAGE))
+    elif n <= SMALL_N and fit.spec.uses_weights:
         notes.append(few_units(n, n * T, BOOTSTRAP, OVER_TIME if fit.spec.dynamic else PAGE))
     if fit.covariance in CLUSTERED and fit.clusters is None and n <= FEW_CLUSTERS:
         notes.append(few_units_for_clusters(n))
     timed = fit.spec.fixed_effects in ("time", "two_way")
-    if fit.weights.dense and timed and fit.spec.lags_endogenous:
+    if _dense(fit) and timed and fit.spec.lags_endogenous:
         by = "fiml" if fit.method == "fiml" else "moments" if fit.bias_correction else "textbook"
         notes.append(dense_weights(fit.weights.label, by, PAGE))
     return notes

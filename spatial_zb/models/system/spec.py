@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
+import numpy as np
+
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.text import Text
+from spatial_zb.core.system.arrays import Links
+from spatial_zb.core.system.identification import Identification, generic_rank, rank_condition
 from spatial_zb.core.transforms import FixedEffects
+from spatial_zb.models.design import refuse_empty_rows
+from spatial_zb.weights.matrix import Weights
 
 
 @dataclass(frozen=True)
@@ -307,3 +314,124 @@ class SystemSpec:
                 'time_lag和lag_time_lag用于fixed_effects="unit"或"two_way"（其偏误得到校正），'
                 f"不能与{self.fixed_effects!r}同用。",
             )
+
+
+# What can be told apart ------------------------------------------------------------------------------------
+
+
+def identified_by(spec: SystemSpec, name: str, instruments: int, regressors: int) -> Identification:
+    """Order and rank condition of an equation with so many independent instruments and regressors."""
+    equation, g, m = spec.equations[name], spec.names.index(name), len(spec.names)
+    present = [_presence(spec, each) for each in spec.names]
+    now, lagged = (np.array(each, bool) for each in zip(*present, strict=True))
+    excluded, alike = generic_rank(np.hstack([now, lagged]), g)
+    found = rank_condition(now, lagged, g)
+    return Identification(
+        excluded=excluded,
+        equations=m,
+        rank=found.rank,
+        rank_needed=found.needed,
+        outside=instruments - (regressors - len(equation.endogenous_terms)),
+        endogenous=len(equation.endogenous_terms),
+        behind=tuple(spec.names[l] for l in found.others),
+        alike=alike < m - 1,
+    )
+
+
+def _presence(spec: SystemSpec, name: str) -> tuple[list[bool], list[bool]]:
+    """Which y, x and y of the period before the equation has, of the whole system, and of which it has the spatial lag."""
+    equation, before = spec.equations[name], spec.carried(name)
+    own = [y == equation.y or y in equation.endog for y in spec.endogenous]
+    lagged = [y in equation.lagged for y in spec.endogenous]
+    own += [x in equation.x for x in spec.exogenous] + [y in before[0] for y in spec.endogenous]
+    lagged += [x in equation.lag_x for x in spec.exogenous] + [y in before[1] for y in spec.endogenous]
+    return own, lagged
+
+
+def refuse_unidentified(spec: SystemSpec, name: str, found: Identification, likelihood: bool) -> None:
+    needed = found.equations - 1
+    if spec.dynamic and (found.excluded < needed or found.alike):
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: time order tells what was before, not what happens at once. Beside the "
+            f"same-period effects {listed(spec.equations[name].endog)} (γ) the equation leaves out too little of the others "
+            "to be told from a mixture with them. Drop endog (the lags in time then answer who leads), drop a spatial lag "
+            "(lag_endog, lag_y) or a lag in time from it, or give the other equations an exogenous variable that it does "
+            "not have.",
+            f"方程{name!r}不可识别：时间先后说明的是前期的影响，不能区分同期的影响。它含同期效应"
+            f"{listed_zh(spec.equations[name].endog)}（γ），而排除的变量太少，无法与其他方程的混合相区分。请去掉endog"
+            "（由时间滞后项回答谁领先于谁），或从该方程去掉一个空间滞后（lag_endog、lag_y）或时间滞后，"
+            "或给其他方程加一个它所没有的外生变量。",
+        )
+    if found.excluded < needed:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: with {len(spec.names)} equations at least {needed} variable(s) of the "
+            f"others must be left out of it; only {found.excluded} is left out. Drop a regressor or a spatial lag that "
+            "theory does not need from it, or give another equation an exogenous variable of its own.",
+            f"方程{name!r}不可识别：共{len(spec.names)}个方程，至少须有其他方程的{needed}个变量不在其中，"
+            f"而只有{found.excluded}个。请去掉理论上不需要的解释变量或空间滞后，或给其他方程加一个自己的外生变量。",
+        )
+    if found.alike:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified (rank condition): a multiple of another equation can be added to it "
+            f"without using anything that it leaves out. Give that equation a variable that {name!r} does not have.",
+            f"方程{name!r}不可识别（秩条件）：可以把另一方程的倍数加到它上面，而不用到它所排除的变量。"
+            f"请给那个方程加一个{name!r}没有的变量。",
+        )
+    if found.outside < found.endogenous and not likelihood:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: {found.endogenous} endogenous regressor(s) "
+            f"({listed(spec.equations[name].endogenous_terms)}) but only {found.outside} instrument(s) outside the "
+            "equation. Add exogenous variables to other equations, raise instrument_powers, or drop an endogenous one.",
+            f"方程{name!r}不可识别：有{found.endogenous}"
+            f"个内生解释变量（{listed_zh(spec.equations[name].endogenous_terms)}），"
+            f"方程之外的工具变量只有{found.outside}个。请给其他方程加外生变量，提高instrument_powers，"
+            "或去掉一个内生变量。",
+        )
+    if found.rank < found.rank_needed and not likelihood:
+        raise SpecificationError(_hidden(name, found).en, _hidden(name, found).zh)
+
+
+def _hidden(name: str, found: Identification) -> Text:
+    """Why an equation fails the rank condition though no other equation looks like it, and what helps."""
+    lost = found.rank_needed - found.rank
+    if not found.behind:
+        return Text(
+            f"Equation {name!r} is not identified (rank condition): no exogenous variable of the system moves some of its "
+            "endogenous regressors. Give the equations of these an exogenous variable.",
+            f"方程{name!r}不可识别（秩条件）：系统中没有外生变量影响它的某些内生解释变量。请给这些变量的方程加外生变量。",
+        )
+    return Text(
+        f"Equation {name!r} is not identified (rank condition): the spatial lag of {listed(found.behind)} can be added to "
+        f"it without using anything that {name!r} leaves out, so that {lost} of its coefficients cannot be told. Give "
+        f"{listed(found.behind)} a variable that is not in {name!r} with its spatial lag, drop a spatial lag from {name!r}, "
+        'or use method="fiml", which tells them apart by errors that are independent over space.',
+        f"方程{name!r}不可识别（秩条件）：可以把{listed_zh(found.behind)}的空间滞后加到它上面，而不用到它所排除的变量，"
+        f"因此有{lost}个系数无法确定。请给{listed_zh(found.behind)}加一个变量，其空间滞后不在{name!r}之中，"
+        f'或从{name!r}去掉一个空间滞后，或用method="fiml"，它凭误差在空间上独立来区分。',
+    )
+
+
+def system_links(spec: SystemSpec) -> Links:
+    """Which parameters of the system stand before endogenous variables, and before which."""
+    rows = []
+    start = 0
+    for g, (name, equation) in enumerate(spec.equations.items()):
+        for offset, variable in enumerate((*equation.endog, *equation.lagged)):
+            lagged = offset >= len(equation.endog)
+            rows.append((start + offset, g, spec.endogenous.index(variable), lagged))
+        start += len(spec.terms(name))
+    table = np.array(rows, dtype=int).reshape(-1, 4)
+    return Links(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(bool))
+
+
+def check_system_weights(spec: SystemSpec, weights: Weights) -> None:
+    """Refuse time effects under a W whose rows do not sum to one."""
+    timed = spec.fixed_effects in ("time", "two_way")
+    if not timed or not spec.uses_weights or weights.row_normalised:
+        return
+    refuse_empty_rows(weights)
+    raise SpecificationError(
+        f"With time effects the transform of a system needs a row-normalised W; {weights.label!r} is not. "
+        'Use W.standardise("row"), or unit effects only.',
+        f'含时间效应的系统变换需要行标准化的W；{weights.label!r}不是。请用W.standardise("row")，或只用地区效应。',
+    )
