@@ -9,7 +9,7 @@ written after every cell.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -45,6 +45,14 @@ DESIGNS = ("late 25 %", "late 50 %", "holes 10 %", "W changes once", "W every ye
 #: Models by 2SLS, and whether w, which shares half of its own error with that of y, is in them.
 INSTRUMENTAL = {"SAR, 2SLS": False, "SAR with w, 2SLS": True}
 GAMMA, FIRST, SHARED = 0.5, np.array([0.7, 0.5]), 0.5
+#: y and g cause each other: γ, ψ of both equations, and the correlation of their errors.
+MUTUAL, OWN, TOGETHER = np.array([0.4, -0.3]), np.array([0.3, 0.2]), 0.5
+SYSTEM = zb.SystemSpec(
+    {
+        "one": zb.Equation("y", ["g"], ["x1", "x2"], lag_endog=[]),
+        "two": zb.Equation("g", ["y"], ["x3", "x4"], lag_endog=[]),
+    }
+)
 Cell = tuple[str, str, str, int, int]
 Found = dict[str, tuple[float, float, float]] | None
 
@@ -60,6 +68,9 @@ def design() -> list[Cell]:
     larger = [(n, T) for n in SIZES[1:] for T in LENGTHS]
     cells += [(name, model, "iid", *size) for model in INSTRUMENTAL for name in shapes for size in larger]
     cells += [("late 50 %", model, "AR 0.7", *size) for model in INSTRUMENTAL for size in larger]
+    cells += [
+        (name, "system, 3SLS", "iid", *size) for name in ("late 50 %", "W every year") for size in larger
+    ]
     return cells
 
 
@@ -155,6 +166,9 @@ def panels(cell: Cell, replications: int) -> Iterator[tuple[str, Found, dict[str
         if model in INSTRUMENTAL:
             yield from by_instruments(cell, world, rng, replications // SHAPES)
             continue
+        if model.startswith("system"):
+            yield from by_system(cell, world, rng, replications // SHAPES)
+            continue
         there = world.there
         x = np.stack([noise(cell, rng, 1)[0] + rng.standard_normal(n) for _ in range(2)], axis=-1)[there]
         shape, less = shape_of(world, x, model), dropped(world)
@@ -204,24 +218,12 @@ def by_instruments(
 
 def rows_of(world: World, x: NDArray[np.float64], z: NDArray[np.float64] | None) -> ShapeDesign:
     """The design of a SAR on the rows of a world, w with instruments z beside x (N, 2) where given; y is to come."""
-    there = world.there
-    names = ["y", "x1", "x2"] + (["w", "z1", "z2"] if z is not None else [])
+    more = {} if z is None else {"endog": ["w"], "instruments": ["z1", "z2"]}
     y = np.random.default_rng(0).standard_normal(len(x))
     columns = [y, *x.T] if z is None else [y, *x.T, y**2, *z.T]
-    ids = pd.Index([f"u{i:03d}" for i in range(there.shape[1])])
-    panel = zb.Panel(
-        placed(np.column_stack(columns), there), tuple(range(len(there))), ids, names, present=there
-    )
-    own = {t: zb.Weights(world.W.distinct[d], ids[there[t]], "W") for t, d in enumerate(world.W.which)}
-    spec = zb.DurbinSpec(
-        "y",
-        ["x1", "x2"],
-        lag_x=[],
-        **({"endog": ["w"], "instruments": ["z1", "z2"]} if z is not None else {}),
-    )
-    return build_shape(
-        spec, panel, read_lags(spec, panel, zb.weights.by_period(own, "keep"), None, None), ("rows",)
-    )
+    panel, W = panel_of(world, np.column_stack(columns), ("y", "x1", "x2", "w", "z1", "z2")[: len(columns)])
+    spec = zb.DurbinSpec("y", ["x1", "x2"], lag_x=[], **more)
+    return build_shape(spec, panel, read_lags(spec, panel, W, None, None), ("rows",))
 
 
 def two_stage(rows: ShapeDesign, y: NDArray[np.float64], w: NDArray[np.float64], errors: str) -> Found:
@@ -253,6 +255,60 @@ def two_stage(rows: ShapeDesign, y: NDArray[np.float64], w: NDArray[np.float64],
         variance = full[used] @ fit.cov.to_numpy()[np.ix_(used, used)] @ full[used]
         out[name] = float(values[name]), float(np.sqrt(variance)), q
     return out
+
+
+def by_system(
+    cell: Cell, world: World, rng: np.random.Generator, count: int
+) -> Iterator[tuple[str, Found, dict[str, float]]]:
+    """Two equations by 3SLS on the rows that exist, and on the units that are always there."""
+    _, _, _, n, T = cell
+    there = world.there
+    period, unit = np.nonzero(there)
+    x = np.stack([noise(cell, rng, 1)[0] + rng.standard_normal(n) for _ in range(4)], axis=-1)[there]
+    own = rng.standard_normal((n, 2))[unit] + rng.standard_normal((T, 2))[period]
+    mean = np.column_stack([x[:, :2] @ BETA, x[:, 2:] @ BETA]) + own
+    both = {"3SLS": (world, np.ones(len(unit), dtype=bool))}
+    if (less := dropped(world)) is not None:
+        both["3SLS, units dropped"] = less, world.kept[unit]
+    W, one = world.W.matrix.toarray(), np.eye(len(unit))
+    inverse = np.linalg.inv(
+        np.block([[one - OWN[0] * W, -MUTUAL[0] * one], [-MUTUAL[1] * one, one - OWN[1] * W]])
+    )
+    E = inverse[: len(unit), : len(unit)] * BETA[0]
+    true = {"beta": float(BETA[0]), "gamma": float(MUTUAL[0]), "psi": float(OWN[0])}
+    true |= {"direct": float(np.trace(E)) / len(E), "indirect": float(E.sum() - np.trace(E)) / len(E)}
+    pairs = zip(noise(cell, rng, count)[:, there], noise(cell, rng, count)[:, there], strict=True)
+    for e, v in pairs:
+        errors = np.column_stack([e, TOGETHER * e + np.sqrt(1 - TOGETHER**2) * v])
+        y = (inverse @ (mean + errors).T.ravel()).reshape(2, -1).T
+        for name, (part, kept) in both.items():
+            yield name, three_stage(part, np.hstack([y, x])[kept]), true
+
+
+def three_stage(world: World, values: NDArray[np.float64]) -> Found:
+    """Value, standard error and quantile of the first equation's coefficients and of the effects of its x on it."""
+    panel, W = panel_of(world, values, ("y", "g", "x1", "x2", "x3", "x4"))
+    fit = zb.fit_system(SYSTEM, panel, W, "3sls")
+    effects = zb.spatial_effects(fit) if fit.converged and fit.stability().stable else None
+    if effects is None or effects.reason is not None:
+        return None
+    rows = fit.tidy().set_index(["equation", "term"]).loc["one"]
+    found = effects.tidy().set_index(["response", "source", "effect"]).loc[("one", "x1")]
+    names = {"beta": "x1", "gamma": "g", "psi": "W_y"}
+    out = {name: rows.loc[term, ["estimate", "std_error"]] for name, term in names.items()}
+    out |= {name: found.loc[name, ["estimate", "std_error"]] for name in ("direct", "indirect")}
+    return {name: (float(value), float(error), 1.959964) for name, (value, error) in out.items()}
+
+
+def panel_of(
+    world: World, values: NDArray[np.float64], names: Sequence[str]
+) -> tuple[zb.Panel, zb.weights.PeriodWeights]:
+    """The rows (N, k) of a world as a panel, and its W by period."""
+    there = world.there
+    ids = pd.Index([f"u{i:03d}" for i in range(there.shape[1])])
+    panel = zb.Panel(placed(values, there), tuple(range(len(there))), ids, tuple(names), present=there)
+    own = {t: zb.Weights(world.W.distinct[d], ids[there[t]], "W") for t, d in enumerate(world.W.which)}
+    return panel, zb.weights.by_period(own, "keep")
 
 
 def estimated(shape: Shape, y: NDArray[np.float64], Wx: RowWeights, errors: str) -> Found:

@@ -153,6 +153,11 @@ def _draw_system_effects(job: Job, system: System, fit: SystemFit, effects: Effe
     labels |= {} if source in labels else {source: panel.label(source)}
     note = _model_words(job, system, METHOD_WORDS[fit.method])
     stem = f"{system.name}_{response}_{source}"
+    if fit.design.rows is not None:  # by unit they differ from period to period
+        what = Text(f"No map of the effects of {system.name}", f"未绘制{system.name}的效应地图")
+        why = Text("units or W change between periods", "各期的地区或W不同")
+        warn_undone(what, why)
+        return
     average = effects.tidy().set_index(["response", "source", "effect"])
     average = average.loc[(response, key, "indirect")]
     by_unit = units_of_system(fit, response, key)
