@@ -167,7 +167,6 @@ def test_what_needs_every_unit_says_which_are_absent_and_how_to_go_on(name):
 ONE_W = {
     "system": lambda p, W: zb.fit_system(SYSTEM, p, W, "fiml"),
     "pooled moran": lambda p, W: zb.explore.pooled_moran(p, "y", W),
-    "diagnose": lambda p, W: zb.diagnose(SPEC, p, W),
     "combine": lambda p, W: zb.weights.combine(W, W),
 }
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.clusters import Clusters, RowClusters, clusters_of, row_clusters
+from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_solver
 from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.identification import Covariance
@@ -32,6 +32,7 @@ from spatial_zb.core.system.moments import (
     solve_lambda,
 )
 from spatial_zb.core.transforms import TransformedSample
+from spatial_zb.core.unit_rows import RowClusters, row_clusters
 
 #: From this many clusters CR1 with t(n − 1) does as well.
 MANY_CLUSTERS = 50
