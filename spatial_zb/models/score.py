@@ -88,7 +88,8 @@ def fit_score(design: Design, covariance: Covariance) -> Fit:
         return fit_ml(design, "robust_score", covariance)
     found = (_of_lambda if spec.lag_error else _of_rho)(design, covariance)
     cov = np.full((len(found.cov) + 1,) * 2, np.nan)
-    cov[:-1, :-1] = found.cov
+    if found.claimed:
+        cov[:-1, :-1] = found.cov
     fit = assembled(found.at, covariance, Certainty(cov, found.claimed, probe_error=found.probed))
     roots = tuple(rho if spec.lag_y else lam for rho, lam in found.roots)
     record = replace(fit.convergence, form=found.form, roots=roots)

@@ -225,6 +225,7 @@ def test_roots_that_cannot_be_told_apart_claim_nothing(sac, monkeypatch, apart, 
     assert (score_has_roots if claimed else roots_alike) in kinds
     assert kinds[score_has_roots if claimed else roots_alike]["roots"] == (own, (-0.5, 0.7))
     assert found.tidy()["estimate"].notna().all() == claimed
+    assert found.bse[:-1].notna().all() == claimed
 
 
 def test_without_regressors_that_matter_rho_and_lambda_may_change_places():
