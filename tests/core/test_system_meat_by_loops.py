@@ -15,8 +15,9 @@ from small_examples import directed_knn
 import spatial_zb as zb
 from spatial_zb.core.system import instrumental
 from spatial_zb.core.system.components import error_components
+from spatial_zb.core.system.scores import unit_scores
 from spatial_zb.hypotheses.nested import _with_sigma, likelihood_ratio, restriction_tests
-from spatial_zb.models.system import fit_system
+from spatial_zb.models.system import fit_system, system_likelihood
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.simulate import system as simulate_system
@@ -214,10 +215,13 @@ def test_error_components(joint, panel, W):
 # Full-information likelihood ------------------------------------------------------------------------------
 
 
-def unit_scores_of_all(fit, W, theta: np.ndarray, sigma: np.ndarray, diagonal: bool) -> np.ndarray:
+def unit_scores_of_all(
+    fit, W, theta: np.ndarray, sigma: np.ndarray, diagonal: bool, paired: bool = False
+) -> np.ndarray:
     """Scores by unit of (δ, λ, vech Σ) of the transformed likelihood, one unit, period and coefficient at a time.
 
     Every determinant is a dense inverse of the whole system; unit i has the diagonal of what the filter B_g leaves of it.
+    ``paired``: in their place their meat, in which the products of errors of units i and j are one term.
     """
     arrays = fit.design.arrays
     sample, m = arrays.sample, arrays.m
@@ -256,7 +260,28 @@ def unit_scores_of_all(fit, W, theta: np.ndarray, sigma: np.ndarray, diagonal: b
         out[:, K + row] -= len(Y) * np.diag(J @ A @ np.linalg.inv(B[g]))
     squares = np.einsum("tia,tib->iab", q, q) - len(Y) * np.trace(J) / N * inverse
     out[:, -3], out[:, -2], out[:, -1] = squares[:, 0, 0] / 2, squares[:, 0, 1], squares[:, 1, 1] / 2
-    return np.delete(out, -2, axis=1) if diagonal else out
+    if not paired:
+        return np.delete(out, -2, axis=1) if diagonal else out
+    reaches = {}
+    for at, g, l, lagged in zip(*[getattr(arrays.links, f) for f in arrays.links.__slots__], strict=True):
+        first = J @ B[g] @ (A if lagged else np.eye(N))
+        parts = [first @ S[l * N : (l + 1) * N, h * N : (h + 1) * N] @ np.linalg.inv(B[h]) for h in range(m)]
+        reaches[at] = g, parts
+    for row, g in enumerate(active):
+        alone = [J @ A @ np.linalg.inv(B[g]) if h == g else np.zeros((N, N)) for h in range(m)]
+        reaches[K + row] = g, alone
+    pairs = np.zeros((N, N, out.shape[1]))
+    for at, (g, parts) in reaches.items():
+        for i in range(N):
+            for j in range(N):
+                if i != j:
+                    pairs[i, j, at] = sum(parts[h][i, j] * (q[:, i, g] @ e[:, j, h]) for h in range(m))
+    out -= pairs.sum(axis=1)
+    out -= out.mean(axis=0)
+    both = [pairs[i, j] + pairs[j, i] for i in range(N) for j in range(i)]
+    meat = out.T @ out + np.array(both).T @ np.array(both)
+    keep = np.delete(np.arange(len(meat)), -2) if diagonal else np.arange(len(meat))
+    return meat[np.ix_(keep, keep)]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +289,10 @@ def unit_scores_of_all(fit, W, theta: np.ndarray, sigma: np.ndarray, diagonal: b
     [("two_way", False, "full"), ("unit", True, "full"), ("none", False, "diagonal")],
 )
 def test_likelihood_of_a_system(effects, lag_error, sigma, panel, W, cr1):
-    """H⁻¹MH⁻¹ over all parameters, Σ too, with H the differences of the scores."""
+    """H⁻¹MH⁻¹ over all parameters, Σ too, with H the differences of the scores.
+
+    With the scores by unit alone it is what an independent script of the review gives on the real data.
+    """
     fit = fit_system(two(effects, lag_error), panel, W, "fiml", covariance="cluster", sigma=sigma)
     order = [k for k, (_, term) in enumerate(fit.params.index) if term != "lam"]
     order += [k for k, (_, term) in enumerate(fit.params.index) if term == "lam"]
@@ -283,8 +311,12 @@ def test_likelihood_of_a_system(effects, lag_error, sigma, panel, W, cr1):
         [(scores(at + d).sum(axis=0) - scores(at - d).sum(axis=0)) / (2 * h) for d in h * np.eye(len(at))]
     )
     V = np.linalg.inv(-(H + H.T) / 2)
-    expected = V @ (s.T @ s) @ V * N / (N - 1)
+    alone = V @ (s.T @ s) @ V * N / (N - 1)
     keep = np.arange(len(theta))
+    likelihood = system_likelihood(fit.design, sigma)
+    own = unit_scores(likelihood, theta) @ np.linalg.inv(-likelihood.derivatives(theta)[1])
+    np.testing.assert_allclose(own.T @ own * N / (N - 1), alone[np.ix_(keep, keep)], rtol=1e-6, atol=1e-9)
+    expected = V @ unit_scores_of_all(fit, W, theta, S, sigma == "diagonal", paired=True) @ V * N / (N - 1)
     np.testing.assert_allclose(
         fit.cov.to_numpy()[np.ix_(order, order)], expected[np.ix_(keep, keep)], rtol=1e-6, atol=1e-9
     )
@@ -421,10 +453,45 @@ def test_few_units_by_the_likelihood(effects, lag_error, panel, W):
         (scores(at + d, fit).sum(axis=0) - scores(at - d, fit).sum(axis=0)) / (2 * h)
         for d in h * np.eye(len(at))
     ]
-    s = scores(at, drawn) @ np.linalg.inv(-np.array(slope))
-    expected = (s.T @ s)[: len(theta), : len(theta)]
+    bread = np.linalg.inv(-np.array(slope))
+    meat = unit_scores_of_all(drawn, W, theta, S, False, paired=True)
+    expected = (bread.T @ meat @ bread)[: len(theta), : len(theta)]
     np.testing.assert_allclose(fit.cov.to_numpy()[np.ix_(order, order)], expected, rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(fit.tidy()["df"].to_numpy()[order][: len(df)], df, rtol=ROUNDING)
+
+
+def test_pairs_of_many_units_come_of_random_signs(panel, W, monkeypatch):
+    """Above PAIR_UNITS: the same sums by unit, pairs within four of the standard errors that are recorded."""
+    for effects, lag_error in (("two_way", False), ("unit", True)):
+        spec = two(effects, lag_error)
+        exact = fit_system(spec, panel, W, "fiml", covariance="cr1")
+        with monkeypatch.context() as patch:
+            patch.setattr("spatial_zb.core.system.scores.PAIR_UNITS", N - 1)
+            patch.setattr("spatial_zb.core.system.scores.PAIR_SIGNS", 100 * N)
+            probed = fit_system(spec, panel, W, "fiml", covariance="cr1")
+        assert exact.convergence.probe_error == 0
+        assert 0 < probed.convergence.probe_error < 0.05
+        off = np.abs(probed.bse / exact.bse - 1)
+        assert 1e-6 < off.max() < 4 * probed.convergence.probe_error
+
+
+def test_a_system_of_one_equation_has_the_clustered_errors_of_its_equation(panel, W):
+    """The restriction: FIML of one equation is maximum likelihood, by unit and by pairs of units too.
+
+    Effects of periods (own terms JGJ or JG) and stretched squares (about their own mean or that of Σ) differ a little.
+    """
+    for effects, kind, same in (
+        ("unit", "cr1", 1e-8),
+        ("two_way", "cr1", 2e-4),
+        ("two_way", "cluster", 0.01),
+    ):
+        system = fit_system(
+            SystemSpec({"industry": Equation("ind", [], ["a"])}, effects), panel, W, "fiml", covariance=kind
+        )
+        alone = zb.DurbinSpec("ind", ["a"], lag_x=[], fixed_effects=effects)
+        single = zb.fit_durbin(alone, panel, W, covariance=kind).bse
+        found = system.bse.loc[[("industry", "W_ind"), ("industry", "a")]].to_numpy()
+        assert found == pytest.approx(single[["rho", "a"]].to_numpy(), rel=same)
 
 
 @pytest.mark.parametrize("method", ["fiml", "gs3sls"])

@@ -11,7 +11,7 @@ from small_examples import directed_knn
 import spatial_zb as zb
 from spatial_zb.core.system.dynamic import Carried, compressed, follow, follow_restricted
 from spatial_zb.core.system.fiml import maximise_system
-from spatial_zb.core.system.scores import paired_meat
+from spatial_zb.core.system.scores import paired_scores
 from spatial_zb.models.system import system_likelihood
 from spatial_zb.models.system.dynamic import (
     adjusted_curvature,
@@ -255,7 +255,8 @@ def test_products_of_two_units_are_counted_once(fit):
     gamma, psi = fit.matrices()
     inverse = np.linalg.inv(np.kron(gamma, np.eye(n)) - np.kron(psi, matrix)).reshape(m, n, m, n)
     J = np.eye(n) - 1 / n
-    meat = paired_meat(likelihood, theta)
+    sums, squares, _ = paired_scores(likelihood, theta)
+    meat = (sums.T @ sums + squares) * n / (n - 1)
     a, g, l = int(links.position[0]), int(links.row[0]), int(links.column[0])
     Wy = arrays.Z[g][:, a - arrays.block(g).start].reshape(-1, n)
     K = [J @ matrix @ inverse[l, :, h, :] for h in range(m)]

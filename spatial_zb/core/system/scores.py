@@ -15,13 +15,14 @@ where 1 − cω = 0 for c an eigenvalue of Γ⁻¹Ψ or a λ. In partial fractio
 (I − cW)⁻¹, which a dissection of the graph gives without m·n solves.
 
 Errors that go together over time, or have variances of their own in every unit, leave the estimate what it is and the
-information wrong. Scores are then summed over the periods and equations of a unit, and the covariance is
-H⁻¹(Σ_i s_i s_i')H⁻¹ n/(n − 1): Liang & Zeger (1986), Biometrika 73: 13-22, for the score of a spatial likelihood.
+information wrong. Scores are then summed over the periods and equations of a unit, Liang & Zeger (1986), Biometrika 73:
+13-22. In the score of a spatial likelihood products of the errors of two units belong to neither: they are terms of their
+own, one for each pair, as in Kelejian & Prucha (2001), J. Econometrics 104: 219-257, for one equation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -30,8 +31,8 @@ from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters
-from spatial_zb.core.logdet.entries import dissect, inverse_diagonal
-from spatial_zb.core.logdet.factors import factorise, largest_sums
+from spatial_zb.core.logdet.entries import FEWEST, PAIR_SIGNS, PAIR_UNITS, dissect, inverse_diagonal
+from spatial_zb.core.logdet.factors import factorise, largest_sums, random_signs
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.arrays import (
     COLUMNS,
@@ -68,31 +69,27 @@ def quasi_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array)
 
 
 def clustered_covariance(
-    likelihood: SystemLikelihood,
-    theta: Array,
-    inverse: Array,
-    clusters: Clusters | None = None,
-    paired: bool = False,
-) -> Array:
-    """H⁻¹MH⁻¹ from H⁻¹ (p, p), M the outer products of the scores of the units, in which Σ̂ moves along with θ̂.
+    likelihood: SystemLikelihood, theta: Array, inverse: Array, clusters: Clusters | None = None
+) -> tuple[Array, float]:
+    """H⁻¹MH⁻¹ from H⁻¹ (p, p), M of :func:`paired_scores`, and the largest relative error that random signs leave in a
+    standard error.
 
     CR1 has the factor n/(n − 1). Given ``clusters`` it is CR2: residuals that leverage has shortened are stretched, and the
-    scores, squares of errors in them too, are those of a system with these errors. ``paired``: M of :func:`paired_meat`.
+    scores, squares of errors in them too, are those of a system with these errors.
     """
-    if clusters is None and paired:
-        return inverse @ paired_meat(likelihood, theta) @ inverse
-    if clusters is None:
-        scores = unit_scores(likelihood, theta) @ inverse
-        return scores.T @ scores * (len(scores) / (len(scores) - 1))
-    arrays = likelihood.arrays
-    delta, lam = likelihood.split(theta)
-    e = likelihood.residuals(theta)
-    noise = stretched(e, whitening(likelihood.sigma(e)), clusters)
-    drawn = SystemGenerator(arrays, "none", delta, lam).of_noise(noise)
-    if paired:
-        return inverse @ paired_meat(likelihood, theta, drawn) @ inverse
-    scores = unit_scores(likelihood, theta, drawn) @ inverse
-    return scores.T @ scores
+    drawn = None
+    if clusters is not None:
+        delta, lam = likelihood.split(theta)
+        e = likelihood.residuals(theta)
+        noise = stretched(e, whitening(likelihood.sigma(e)), clusters)
+        drawn = SystemGenerator(likelihood.arrays, "none", delta, lam).of_noise(noise)
+    sums, pairs, signs = paired_scores(likelihood, theta, drawn)
+    factor = len(sums) / (len(sums) - 1) if drawn is None else 1.0
+    cov = inverse @ (sums.T @ sums + pairs) @ inverse * factor
+    if len(signs) < 2:
+        return cov, 0.0
+    each = np.einsum("ab,kbc,ca->ka", inverse, signs, inverse, optimize=True) * factor
+    return cov, float((each.std(axis=0, ddof=1) / len(each) ** 0.5 / cov.diagonal()).max() / 2)
 
 
 def likelihood_clusters(likelihood: SystemLikelihood, theta: Array) -> Clusters:
@@ -113,7 +110,8 @@ def with_error_covariances(
 ) -> tuple[Array, Array, Array]:
     """Covariances between equations σ_gl, g < l, below θ: values (p + r,), their covariance clustered and by information.
 
-    σ̂_gl moves with θ̂ and by Σ_t e_itg e_itl of each unit; when Σ is diagonal by assumption there are none, r = 0.
+    σ̂_gl moves with θ̂ and by Σ_t e_itg e_itl of each unit, in which no pairs of units stand; when Σ is diagonal by
+    assumption there are none, r = 0.
     """
     arrays = likelihood.arrays
     n, N = arrays.sample.n_units, arrays.sample.observations
@@ -124,7 +122,8 @@ def with_error_covariances(
     D, owner = slopes_of(likelihood, theta)
     sigma, v = e.T @ e / N, e.T @ D
     slopes = -(v[rows] * (columns[:, None] == owner) + v[columns] * (rows[:, None] == owner)) / N  # (r, p)
-    own = unit_scores(likelihood, theta) @ inverse
+    sums, pairs, _ = paired_scores(likelihood, theta)
+    own = sums @ inverse
     products = (e[:, rows] * e[:, columns]).reshape(arrays.sample.periods, n, len(rows))
     squares = products.sum(axis=0) - N / n * sigma[rows, columns]
     influence = np.hstack([own, squares / N + own @ slopes.T])
@@ -134,7 +133,8 @@ def with_error_covariances(
     information = both @ inverse @ both.T
     information[len(theta) :, len(theta) :] += alone
     values = np.concatenate([theta, sigma[rows, columns]])
-    return values, influence.T @ influence * (n / (n - 1)), information
+    clustered = influence.T @ influence + both @ inverse @ pairs @ inverse @ both.T
+    return values, clustered * (n / (n - 1)), information
 
 
 def unit_scores(likelihood: SystemLikelihood, theta: Array, drawn: SystemArrays | None = None) -> Array:
@@ -185,36 +185,76 @@ def _diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArr
     return out, owner
 
 
-def _reaches(
+def _images(
     likelihood: SystemLikelihood, theta: Array
-) -> Iterator[tuple[int, int, NDArray[np.intp], Array]]:
-    """(a, h, units j, columns (n, j) of K_ah): how errors of equation h in units j reach the slope of parameter a.
+) -> Callable[[int, Array], Iterator[tuple[int, Array]]]:
+    """How errors of equation h reach the slopes of spatial parameters a: (h, R (n, c)) ↦ (a, K_ah R).
 
     K_ah = J (I − λ_gW) W^s 𝐒⁻¹_lh B_h⁻¹ for γ and ψ of equation g, J W B_g⁻¹ for λ_g; J with time effects alone.
     """
     arrays = likelihood.arrays
-    m, n, links = arrays.m, arrays.sample.n_units, arrays.links
+    m, n, links, K = arrays.m, arrays.sample.n_units, arrays.links, int(arrays.bounds[-1])
     delta, lam = likelihood.split(theta)
-    if not (len(links.position) or len(likelihood.active)):
-        return
-    gamma, psi = coefficient_matrices(delta, links, m)
-    solve = system_solver(gamma, psi, arrays.matrix)
+    solve = system_solver(*coefficient_matrices(delta, links, m), arrays.matrix)
     backward = [filter_solver(arrays.matrix, c) if c else (lambda right: right) for c in lam]
-    K = int(arrays.bounds[-1])
+
+    def images(h: int, right: Array) -> Iterator[tuple[int, Array]]:
+        impulse = backward[h](right)
+        stacked = np.zeros((m, n, right.shape[1]))
+        stacked[h] = impulse
+        response = solve(stacked.reshape(m * n, -1)).reshape(m, n, -1)
+        for a, g, l, lagged in zip(links.position, links.row, links.column, links.lagged, strict=True):
+            yield int(a), _reach(arrays, response[l], bool(lagged), lam[g])
+        for row, g in enumerate(likelihood.active):
+            if g == h:
+                yield K + row, _reach(arrays, impulse, True, 0.0)
+
+    return images
+
+
+def _images_back(
+    likelihood: SystemLikelihood, theta: Array
+) -> Callable[[list[Array]], Iterator[tuple[int, int, Array]]]:
+    """The transposes: R_g (n, c) of every equation ↦ (a, h, K_ah'R_g), g the equation of a."""
+    arrays = likelihood.arrays
+    m, n, links, K = arrays.m, arrays.sample.n_units, arrays.links, int(arrays.bounds[-1])
+    delta, lam = likelihood.split(theta)
+    gamma, psi = coefficient_matrices(delta, links, m)
+    transposed = sparse.csr_array(arrays.matrix.T)
+    solve = system_solver(gamma.T, psi.T, transposed)
+    backward = [filter_solver(transposed, c) if c else (lambda right: right) for c in lam]
+
+    def images(right: list[Array]) -> Iterator[tuple[int, int, Array]]:
+        off = [r - r.mean(axis=0) if arrays.sample.centred else r for r in right]
+        for a, g, l, lagged in zip(links.position, links.row, links.column, links.lagged, strict=True):
+            stacked = np.zeros((m, n, off[g].shape[1]))
+            stacked[l] = off[g] - lam[g] * (transposed @ off[g])
+            if lagged:
+                stacked[l] = transposed @ stacked[l]
+            response = solve(stacked.reshape(m * n, -1)).reshape(m, n, -1)
+            for h in range(m):
+                yield int(a), h, backward[h](response[h])
+        for row, g in enumerate(likelihood.active):
+            yield K + row, int(g), backward[g](transposed @ off[g])
+
+    return images
+
+
+def _reaches(
+    likelihood: SystemLikelihood, theta: Array
+) -> Iterator[tuple[int, int, NDArray[np.intp], Array]]:
+    """(a, h, units j, columns (n, j) of K_ah) of :func:`_images`, some units at a time."""
+    m, n = likelihood.arrays.m, likelihood.arrays.sample.n_units
+    if not (len(likelihood.arrays.links.position) or len(likelihood.active)):
+        return
+    images = _images(likelihood, theta)
     for first in range(0, n, COLUMNS):
         chosen = np.arange(first, min(n, first + COLUMNS))
+        unit = np.zeros((n, len(chosen)))
+        unit[chosen, np.arange(len(chosen))] = 1.0
         for h in range(m):
-            unit = np.zeros((n, len(chosen)))
-            unit[chosen, np.arange(len(chosen))] = 1.0
-            impulse = backward[h](unit)
-            stacked = np.zeros((m, n, len(chosen)))
-            stacked[h] = impulse
-            response = solve(stacked.reshape(m * n, -1)).reshape(m, n, -1)
-            for a, g, l, lagged in zip(links.position, links.row, links.column, links.lagged, strict=True):
-                yield int(a), h, chosen, _reach(arrays, response[l], bool(lagged), lam[g])
-            for row, g in enumerate(likelihood.active):
-                if g == h:
-                    yield K + row, h, chosen, _reach(arrays, impulse, True, 0.0)
+            for a, reach in images(h, unit):
+                yield a, h, chosen, reach
 
 
 def _in_fractions(likelihood: SystemLikelihood, gamma: Array, psi: Array, lam: Array) -> Array | None:
@@ -291,34 +331,79 @@ def _reach(arrays: SystemArrays, columns: Array, lagged: bool, lam: float) -> Ar
     return moved - moved.mean(axis=0) if arrays.sample.centred else moved
 
 
-def paired_meat(likelihood: SystemLikelihood, theta: Array, drawn: SystemArrays | None = None) -> Array:
-    """M (p, p) of scores whose products of errors of two units are counted as pairs, with their factor n/(n − 1).
+def paired_scores(
+    likelihood: SystemLikelihood, theta: Array, drawn: SystemArrays | None = None
+) -> tuple[Array, Array, Array]:
+    """Scores by unit (n, p) without products of errors of two units, squares of these (p, p), and by sign (k, p, p).
 
     The score of γ, ψ or λ holds Σ_ij K_ij q_i'e_j. Summed by unit, as :func:`unit_scores` does, the products of units i and
     j stand in the sums of both, and their covariance K_ij K_ji is lost: here they are one term each, (i, j) and (j, i)
-    together. Sums by unit are taken less their mean, which lags in time give them. ``drawn`` as in :func:`unit_scores`.
+    together, with squares and products (p, p). Sums by unit are taken less their mean, which lags in time give them.
+    ``drawn`` as in :func:`unit_scores`. Up to PAIR_UNITS units pairs are exact.
     """
-    arrays = likelihood.arrays
-    sums = unit_scores(likelihood, theta, drawn)
+    arrays, p = likelihood.arrays, len(theta)
+    sums, each = unit_scores(likelihood, theta, drawn), np.zeros((1, p, p))
     n, (_, owner) = len(sums), slopes_of(likelihood, theta)
-    weights = scaled_inverse(likelihood.sigma(likelihood.residuals(theta)))
-    e = (likelihood if drawn is None else replace(likelihood, arrays=drawn)).residuals(theta)
-    shape = (arrays.sample.periods, n, arrays.m)
-    q, e = (e @ weights).reshape(shape), e.reshape(shape)
-    products: dict[int, Array] = {}
-    for a, h, chosen, reach in _reaches(likelihood, theta):
-        pair = products.setdefault(a, np.zeros((n, n)))
-        pair[:, chosen] += reach * (q[:, :, owner[a]].T @ e[:, chosen, h])
-    places = np.array(sorted(products), int)
-    for a in places:
-        np.fill_diagonal(products[a], 0.0)
-        sums[:, a] -= products[a].sum(axis=1)
-    sums = sums - sums.mean(axis=0)
-    meat = sums.T @ sums
+    places = np.array([*arrays.links.position, *range(int(arrays.bounds[-1]), p)], int)
     if len(places):
-        both = np.array([(products[a] + products[a].T).ravel() for a in places])
-        meat[np.ix_(places, places)] += both @ both.T / 2
-    return meat * (n / (n - 1) if drawn is None else 1.0)
+        weights = scaled_inverse(likelihood.sigma(likelihood.residuals(theta)))
+        e = (likelihood if drawn is None else replace(likelihood, arrays=drawn)).residuals(theta)
+        q, e = (values.reshape(-1, n, arrays.m) for values in (e @ weights, e))
+        way = _pairs if n <= PAIR_UNITS else _probed_pairs
+        rows, found = way(likelihood, theta, q, e, owner[places], places)
+        sums[:, places] -= rows
+        each = np.zeros((len(found), p, p))
+        each[:, places[:, None], places] = found
+    return sums - sums.mean(axis=0), each.mean(axis=0), each
+
+
+def _pairs(
+    likelihood: SystemLikelihood, theta: Array, q: Array, e: Array, owner: Array, places: Array
+) -> tuple[Array, Array]:
+    """Row sums (n, r) of Q_a = Σ_h K_ah ∘ q_g'e_h off its diagonal; Σ_{i<j} (Q_a + Q_a')_ij (Q_b + Q_b')_ij, (1, r, r)."""
+    n = e.shape[1]
+    products, of = np.zeros((len(places), n, n)), {int(a): k for k, a in enumerate(places)}
+    for a, h, chosen, reach in _reaches(likelihood, theta):
+        k = of[a]
+        products[k][:, chosen] += reach * (q[:, :, owner[k]].T @ e[:, chosen, h])
+    products[:, range(n), range(n)] = 0.0
+    rows = products.sum(axis=2).T
+    for product in products:
+        product += product.T.copy()
+    flat = products.reshape(len(places), -1)
+    return rows, (flat @ flat.T / 2)[None]
+
+
+def _probed_pairs(
+    likelihood: SystemLikelihood, theta: Array, q: Array, e: Array, owner: Array, places: Array
+) -> tuple[Array, Array]:
+    """:func:`_pairs` without n solves: half of E[(Q + Q')v · (Q + Q')v] over signs v, the same in every call.
+
+    Qv = Σ_ht q_tg ∘ K_ah(e_th ∘ v), its diagonal known; the row sums are those of v = 1, exact.
+    """
+    (_, n, m), r, of = e.shape, len(places), {int(a): k for k, a in enumerate(places)}
+    own, _ = _diagonals(likelihood, theta)
+    diagonal = np.array(
+        [(own[:, a] * (q[:, :, [g]] * e).sum(axis=0)).sum(axis=1) for a, g in zip(places, owner, strict=True)]
+    )
+    images, images_back = _images(likelihood, theta), _images_back(likelihood, theta)
+
+    def ahead(v: Array) -> Array:
+        out = np.zeros((r, n))
+        for h in range(m):
+            for a, image in images(h, np.ascontiguousarray((e[:, :, h] * v).T)):
+                out[of[a]] += (q[:, :, owner[of[a]]].T * image).sum(axis=1)
+        return out - diagonal * v
+
+    def back(v: Array) -> Array:
+        out = np.zeros((r, n))
+        for a, h, image in images_back([(q[:, :, g] * v).T for g in range(m)]):
+            out[of[a]] += (e[:, :, h].T * image).sum(axis=1)
+        return out - diagonal * v
+
+    signs = random_signs(np.random.default_rng(n), (max(FEWEST, -(-PAIR_SIGNS // n)), n))
+    both = [ahead(v) + back(v) for v in signs]
+    return ahead(np.ones(n)).T, np.array([b @ b.T for b in both]) / 2
 
 
 def _fourth(within: Array, inverse_sigma: Array, sample: TransformedSample) -> Array:

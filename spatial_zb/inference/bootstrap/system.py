@@ -249,7 +249,7 @@ def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) ->
         theta, at_bound = best.theta, best.at_bound
         # The rows of a population are no panel, whose scores a sandwich could sum.
         kind = "information" if population else fit.covariance
-        cov, _ = likelihood_covariance(likelihood, best, kind)
+        cov = likelihood_covariance(likelihood, best, kind).cov
     back = np.argsort(order)
     cov = np.full_like(cov, np.nan) if at_bound else cov[np.ix_(back, back)]
     return theta[back], cov, bool(at_bound)

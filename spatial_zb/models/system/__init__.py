@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import tell
 from spatial_zb.base.threads import one_thread
-from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.components import error_components
@@ -32,7 +31,7 @@ from spatial_zb.core.system.fiml import (
 from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
-from spatial_zb.core.system.scores import clustered_covariance, likelihood_clusters, quasi_covariance
+from spatial_zb.core.system.scores import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import CLUSTERED, Convergence, corrects_leverage
@@ -45,6 +44,7 @@ from spatial_zb.models.system.design import (
 from spatial_zb.models.system.dynamic import (
     Spread,
     carried_of,
+    clustered_spread,
     dynamic_covariance,
     least_squares,
     starts_over_time,
@@ -302,7 +302,8 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
     best = maximise_system(likelihood, _starts(design))
     e = likelihood.residuals(best.theta)
     sigma = likelihood.sigma(e)
-    cov, positive = likelihood_covariance(likelihood, best, covariance)
+    spread = likelihood_covariance(likelihood, best, covariance)
+    cov, positive = spread.cov, spread.positive
     record = Convergence(
         converged=positive and not best.at_bound,
         at_bound=best.at_bound,
@@ -311,10 +312,11 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
         modes=best.modes,
         edge=max(best.edge, ridge_height(likelihood, best.theta)) if positive else best.edge,
         reach=_reach(likelihood, best, cov) if positive else np.nan,
+        probe_error=spread.probe_error,
         lam=tuple(likelihood.split(best.theta)[1]),
     )
     fit = _assemble(design, "fiml", covariance, best.theta, cov, e, sigma, record)
-    clusters = _clusters(likelihood, best.theta, covariance) if record.converged else None
+    clusters = spread.clusters if record.converged else None
     return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood, clusters=clusters)
 
 
@@ -357,12 +359,6 @@ def _fit_dynamic(design: SystemDesign, covariance: Covariance, sigma_form: Sigma
     return with_persistence(fit)
 
 
-def _clusters(likelihood: SystemLikelihood, theta: NDArray[np.float64], kind: str) -> Clusters | None:
-    """Those of CR2, where units are few."""
-    few = corrects_leverage(kind, likelihood.arrays.sample.n_units)
-    return likelihood_clusters(likelihood, theta) if few else None
-
-
 def system_likelihood(design: SystemDesign, sigma_form: SigmaForm) -> SystemLikelihood:
     """The likelihood of the arrays of a design."""
     spatial = design.spec.lags_endogenous or any(design.arrays.lag_error)
@@ -382,20 +378,17 @@ def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
     return [*(np.concatenate([f.delta, f.lam[active]]) for f in found), alone]
 
 
-def likelihood_covariance(
-    likelihood: SystemLikelihood, best: SystemMaximum, kind: str
-) -> tuple[NDArray[np.float64], bool]:
+def likelihood_covariance(likelihood: SystemLikelihood, best: SystemMaximum, kind: str) -> Spread:
     """Inverse of minus the Hessian, the sandwich or that of scores by unit, and whether it exists."""
     if best.at_bound:
-        return np.full_like(best.hessian, np.nan), False
+        return Spread(np.full_like(best.hessian, np.nan), False)
     inverse, positive = inverse_or_nan(-best.hessian)
     if positive and kind == "sandwich":
-        inverse = quasi_covariance(likelihood, best.theta, inverse)
+        return Spread(quasi_covariance(likelihood, best.theta, inverse), True)
     if positive and kind in CLUSTERED:
-        inverse = clustered_covariance(
-            likelihood, best.theta, inverse, _clusters(likelihood, best.theta, kind)
-        )
-    return inverse, positive
+        few = corrects_leverage(kind, likelihood.arrays.sample.n_units)
+        return clustered_spread(likelihood, best.theta, inverse, few)
+    return Spread(inverse, positive)
 
 
 # The record -----------------------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
 from spatial_zb.core.system.arrays import Links, within_residuals
 from spatial_zb.core.system.dynamic import Carried, CarriedGenerator
 from spatial_zb.core.system.fiml import SigmaForm, SystemLikelihood, slopes_of
-from spatial_zb.core.system.instrumental import few_clusters
 from spatial_zb.core.system.scores import (
     clustered_covariance,
     likelihood_clusters,
     quasi_covariance,
     unit_scores,
 )
+from spatial_zb.models.spec import corrects_leverage
 from spatial_zb.models.system.design import SystemDesign
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import SystemSpec
@@ -108,11 +108,20 @@ def adjusted_curvature(carried: Carried, theta: Array, weight: float) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Covariance (p, p) of the estimate, whether it exists, and what CR2 needs of every unit."""
+    """Covariance (p, p) of the estimate, whether it exists, what CR2 needs of every unit, and as ``probe_error`` the largest
+    relative error that random signs leave in a standard error."""
 
     cov: Array
     positive: bool
     clusters: Clusters | None = None
+    probe_error: float = 0.0
+
+
+def clustered_spread(likelihood: SystemLikelihood, theta: Array, inverse: Array, few: bool) -> Spread:
+    """D⁻¹MD⁻¹ of scores by unit and by pairs of units, by CR2 where units are ``few``."""
+    clusters = likelihood_clusters(likelihood, theta) if few else None
+    cov, error = clustered_covariance(likelihood, theta, inverse, clusters)
+    return Spread(cov, True, clusters, error)
 
 
 def dynamic_covariance(carried: Carried, theta: Array, weight: float, kind: str) -> Spread:
@@ -130,8 +139,9 @@ def dynamic_covariance(carried: Carried, theta: Array, weight: float, kind: str)
         own = quasi_covariance(likelihood, theta, inverse) - inverse
         cov = inverse @ -hessian @ inverse + own
         return Spread((cov + cov.T) / 2, True)
-    clusters = likelihood_clusters(likelihood, theta) if few_clusters(likelihood.arrays.sample) else None
-    return Spread(clustered_covariance(likelihood, theta, inverse, clusters, paired=True), True, clusters)
+    return clustered_spread(
+        likelihood, theta, inverse, corrects_leverage(kind, likelihood.arrays.sample.n_units)
+    )
 
 
 def carried_generator(fit: SystemFit) -> CarriedGenerator:
