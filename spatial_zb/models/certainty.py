@@ -400,11 +400,24 @@ def measured_short(case: str, units: int, periods: int, rho: float) -> Text:
             "ρ为0.85、误差同样持久时，间接效应的聚类区间覆盖率为80%至86%（ρ、β与直接效应为94%至96%）。"
             '请看zb.spatial_effects(fit, "fieller")，其界限相应偏斜',
         ),
+        "short": Text(
+            "with 11 units and four periods 95 % intervals of this covariance held the truth in 82 to 91 %, also where "
+            'errors are independent; clustered ones in 95 to 100 %, and wide. Use covariance="cluster"',
+            "11个地区、四个时期时，该协方差的95%区间覆盖率为82%至91%，误差相互独立时亦然；聚类区间为95%至100%，但较宽。"
+            '请用covariance="cluster"',
+        ),
         "hubs": Text(
-            "with four periods the test against variances that go with the place in W finds few of them, and where they are "
-            'intervals of ρ held the truth in 81 to 84 %. Compare estimator="robust_score"',
-            "只有四期时，方差随W中位置而变的检验很少能发现问题，而此时ρ的区间覆盖率为81%至84%。"
-            '请与estimator="robust_score"对照',
+            "variances of the errors go with the place of units in W, and with four periods intervals of ρ that take them "
+            'as equal then held the truth in 81 to 84 %. Use estimator="robust_score" with covariance="cluster" (93 %)',
+            "误差方差随地区在W中的位置而变；四个时期时，假定方差相等的ρ区间此时覆盖率为81%至84%。"
+            '请用estimator="robust_score"与covariance="cluster"（93%）',
+        ),
+        "random": Text(
+            "variances of the errors go with the place of units in W, and intervals of random effects, which take them as "
+            "equal, then held ρ in 80 to 86 %. Use fixed effects (fixed_effects), which have "
+            'estimator="robust_score"',
+            "误差方差随地区在W中的位置而变，而随机效应假定方差相等，此时ρ的区间覆盖率为80%至86%。"
+            '请用固定效应（fixed_effects），其estimator="robust_score"允许任意方差',
         ),
     }[case]
     return Text(

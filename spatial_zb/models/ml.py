@@ -97,9 +97,9 @@ HIGHEST = 0.9
 #: standard errors without equal variances (docs/validation/errors.md).
 TIED_P, TIED_SHIFT = 0.05, 0.25
 #: Panels like those whose intervals fell short in simulations without a word (docs/validation/lifelike.md): so few units, or
-#: so strong a ρ, with errors that last so long; so few periods of up to so many units, with a p-value of variances by place
-#: below the last.
-FEW_CITIES, STRONG, LASTING, SHORT, CITIES, HINT = 20, 0.75, 0.5, 4, 100, 0.5
+#: so strong a ρ, with errors that last so long; so few periods of up to so many units, where variances by place have a
+#: p-value below the last, however little they seem to move ρ̂.
+FEW_CITIES, STRONG, LASTING, SHORT, CITIES, HINT = 20, 0.75, 0.5, 4, 100, 0.04
 #: How many times these p-values the screen lets pass, which knows residuals less exactly.
 MARGIN = 3.0
 #: The same of variances where λ alone is estimated, whose residuals do not depend on what is left aside.
@@ -193,13 +193,16 @@ def notes_on_errors(at: Evaluated, covariance: str) -> list[Note]:
     """
     errors, spec = errors_at(at.design, at.best, at.parts), at.design.spec
     notes = notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
-    notes += _shortfall(at, covariance, errors)
     tied = spec.spatial_terms and 1 + errors.within < errors.T
-    return [*notes, *_tied(at, errors)] if tied else notes
+    found = _tied(at, errors) if tied else []
+    return [*notes, *found, *notes_on_shortfall(at, covariance, errors, bool(found))]
 
 
-def _shortfall(at: Evaluated, covariance: str, errors: Errors) -> list[Note]:
-    """Where the fit is one of those whose intervals were measured to fall short, and no other note says it."""
+def notes_on_shortfall(at: Evaluated, covariance: str, errors: Errors, tied: bool = False) -> list[Note]:
+    """Where the fit is one of those whose intervals were measured to fall short, and no other note says it.
+
+    ``tied``: variances that go with the place in W are spoken of already.
+    """
     n, T, rho = errors.n, errors.T, at.best.rho
     if not at.design.spec.lag_y or 1 + errors.within >= T:
         return []
@@ -207,16 +210,18 @@ def _shortfall(at: Evaluated, covariance: str, errors: Errors) -> list[Note]:
     if covariance in CLUSTERED and (few or strong):
         lasting = correlation_test(errors)[1] < CORRELATED_P and autocorrelation(errors) >= LASTING
         return [measured_short("few" if few else "strong", n, T, rho)] if lasting else []
-    if covariance in INDEPENDENT and hints_of_hubs(errors, at.design.weights.matrix):
+    if covariance in INDEPENDENT and few and T <= SHORT:
+        return [measured_short("short", n, T, rho)]
+    if covariance in INDEPENDENT and not tied and hints_of_hubs(errors, at.design.weights.matrix):
         return [measured_short("hubs", n, T, rho)]
     return []
 
 
 def hints_of_hubs(errors: Errors, W: sparse.csr_array) -> bool:
-    """Whether variances may go with the place in W where there are too few periods for the test to see it."""
+    """Whether variances go with the place in W where there are too few periods to see how far that moves ρ̂."""
     if errors.T > SHORT or not FEW_CITIES < errors.n <= CITIES:
         return False
-    return bool(TIED_P <= place_test(errors, W)[3] < HINT)
+    return bool(place_test(errors, W)[3] < HINT)
 
 
 def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> bool:
@@ -228,7 +233,7 @@ def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> boo
         return False
     if correlation_test(errors)[1] < MARGIN * CORRELATED_P:
         return True
-    if spec.lag_y and hints_of_hubs(errors, W):
+    if spec.lag_y and errors.n <= FEW_CITIES and errors.T <= SHORT:
         return True
     margin = MARGIN if spec.lag_y else LESS_MARGIN
     return bool(spec.spatial_terms) and bool(place_test(errors, W)[3] < margin * TIED_P)

@@ -17,7 +17,7 @@ from spatial_zb.core.likelihood.covariance import (
     scaled_pairs,
     unit_scores,
 )
-from spatial_zb.core.likelihood.errors import Errors, errors_of
+from spatial_zb.core.likelihood.errors import Errors, errors_of, place_test
 from spatial_zb.core.logdet.entries import QuadraticForms
 from spatial_zb.core.logdet.traces import Traces, filter_traces
 from spatial_zb.core.random.maximum import (
@@ -30,10 +30,24 @@ from spatial_zb.core.random.maximum import (
 )
 from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.transforms import column_basis, demean, orthogonal_base
-from spatial_zb.models.certainty import Certainty, degrees_of, estimated, filtered_mean, probe_error
+from spatial_zb.models.certainty import (
+    Certainty,
+    degrees_of,
+    estimated,
+    filtered_mean,
+    measured_short,
+    probe_error,
+)
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import INDEPENDENT, SMALL_N, notes_on_correlation
+from spatial_zb.models.ml import (
+    CITIES,
+    FEW_CITIES,
+    HINT,
+    INDEPENDENT,
+    SMALL_N,
+    notes_on_correlation,
+)
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
@@ -79,7 +93,8 @@ def fit_random(design: Design, covariance: Covariance) -> Fit:
         fit = replace(fit, clusters=_clusters(design, best))
     notes = _notes_on(design, best, found.exists)
     if fit.converged and covariance in INDEPENDENT:
-        notes = (*notes, *notes_on_correlation(_errors_within(design, best), covariance))
+        errors = _errors_within(design, best)
+        notes = (*notes, *notes_on_correlation(errors, covariance), *_by_place(design, best, errors))
     return replace(fit, notes=notes)
 
 
@@ -252,6 +267,15 @@ def _assemble(
             modes=best.modes,
         ),
     )
+
+
+def _by_place(design: Design, best: RandomMaximum, errors: Errors) -> list[Note]:
+    """Variances that go with the place in W, of up to as many units as were simulated."""
+    n, T = design.y.shape[1], design.y.shape[0]
+    if not design.spec.lag_y or not FEW_CITIES < n <= CITIES or T < 3:
+        return []
+    tied = place_test(errors, design.weights.matrix)[3] < HINT
+    return [measured_short("random", n, T, best.rho)] if tied else []
 
 
 def _notes_on(design: Design, best: RandomMaximum, positive: bool) -> tuple[Note, ...]:

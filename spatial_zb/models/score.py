@@ -35,7 +35,15 @@ from spatial_zb.core.transforms import Base, orthogonal_base
 from spatial_zb.models.certainty import Certainty, Evaluated, residual_arrays
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import SMALL_N, assembled, fit_ml, likelihood_maximum, notes_on_dependence
+from spatial_zb.models.ml import (
+    SMALL_N,
+    assembled,
+    errors_at,
+    fit_ml,
+    likelihood_maximum,
+    notes_on_dependence,
+    notes_on_shortfall,
+)
 from spatial_zb.models.notes import BOOTSTRAP, few_units, gns_weak, no_root
 from spatial_zb.models.spec import Covariance, corrects_leverage
 
@@ -268,6 +276,9 @@ def _notes(found: _Found, covariance: str) -> tuple[Note, ...]:
         notes.append(gns_weak())
     if found.form != "block":
         notes.append(simpler_score(found.form))
+    if found.roots:
+        errors = errors_at(found.at.design, found.at.best, found.at.parts)
+        notes += notes_on_shortfall(found.at, covariance, errors)
     if sample.n_units <= SMALL_N:
         cells = sample.n_units * sample.n_periods
         notes.append(few_units(sample.n_units, cells, BOOTSTRAP, "spatial-zb docs validation/robust_score"))

@@ -18,7 +18,7 @@ from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.models.certainty import measured_short
 from spatial_zb.models.ml import errors_of_fit
 from spatial_zb.models.notes import ROBUST_SCORE, correlated_over_time, variances_tied
-from spatial_zb.models.system.notes import correlated_equations
+from spatial_zb.models.system.notes import correlated_equations, tied_in_system
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -201,23 +201,55 @@ def test_variances_tied_to_hubs_are_said_of_both_together() -> None:
 
 
 def test_panels_like_those_that_fell_short_in_simulations_say_so() -> None:
-    """11 units with lasting errors, ρ of 0.85 with them, four periods with a hint of hubs; and silence elsewhere."""
+    """11 units with lasting errors or few periods, ρ of 0.85 with lasting ones, hubs in few periods; else silence."""
 
-    def cases(n: int, T: int, a: float, rho: float, covariance: str, ratio: float = 1.0) -> set[str]:
-        W, rng = map_of(n, hubs=3), np.random.default_rng(8)
+    def cases(
+        n: int, T: int, a: float, rho: float, covariance: str, ratio: float = 1.0, seed: int = 8, **more
+    ) -> set[str]:
+        W, rng = map_of(n, hubs=3), np.random.default_rng(seed)
         u = autoregressive(a, T, n, rng)
         u[:, :3] *= ratio
-        fit = zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel_of(W, u, rng, rho), W, covariance=covariance)
+        estimator = more.pop("estimator", "lee_yu")
+        spec = zb.DurbinSpec("y", ["x"], **more)
+        fit = zb.fit_durbin(spec, panel_of(W, u, rng, rho), W, estimator, covariance=covariance)
         return {note["case"] for note in fit.notes if note.kind is measured_short}
 
     assert cases(11, 13, 0.8, 0.3, "cluster") == {"few"}
     assert cases(11, 13, 0.0, 0.3, "cluster") == set()
-    assert cases(40, 11, 0.8, 0.85, "cluster") == {"strong"}
-    assert cases(40, 11, 0.8, 0.3, "cluster") == set()
-    hints = [cases(40, 4, 0.0, 0.4, "information", ratio) for ratio in (1.0, 1.3, 1.6, 2.0, 2.5)]
-    assert {"hubs"} in hints  # and silence where nothing hints at it, or where the test itself speaks
-    assert set() in hints
+    assert cases(11, 4, 0.0, 0.3, "information") == {"short"}
+    assert cases(11, 4, 0.0, 0.3, "cluster") == set()
+    for estimator in ("lee_yu", "robust_score"):
+        assert cases(40, 11, 0.7, 0.85, "cluster", 1.0, 1, estimator=estimator) == {"strong"}
+        assert cases(40, 11, 0.7, 0.3, "cluster", 1.0, 1, estimator=estimator) == set()
     assert all(cases(40, 11, 0.0, 0.4, "information", ratio) == set() for ratio in (1.0, 1.6))
+    for ratio, said in ((1.0, set()), (3.0, {"random"})):
+        assert cases(40, 8, 0.0, 0.4, "information", ratio, fixed_effects="random") == said
+
+
+def test_systems_say_where_variances_go_with_the_place_in_w() -> None:
+    """Of λ by any estimator; without it where errors are not clustered."""
+    W = map_of(46, hubs=4)
+    for ratio, said in ((1.0, [False] * 3), (3.0, [True, True, False])):
+        rng = np.random.default_rng(5)
+        u = rng.standard_normal((2, 10, 46))
+        u[:, :, :4] *= ratio
+        a, b = rng.standard_normal((2, 10, 46))
+        p = a + u[0]
+        q = b + u[1] + 0.3 * p
+        panel = zb.Panel(np.stack([p, q, a, b], axis=2), tuple(range(10)), W.ids, ("p", "q", "a", "b"))
+        found = []
+        for lag_error, covariance in ((True, "cluster"), (False, "information"), (False, "cluster")):
+            equations = {
+                "one": zb.Equation("p", ["q"], ["a"], lag_error=lag_error),
+                "two": zb.Equation("q", ["p"], ["b"], lag_error=lag_error),
+            }
+            fit = zb.fit_system(zb.SystemSpec(equations, "two_way"), panel, W, "fiml", covariance=covariance)
+            (note, *_) = [note for note in fit.notes if note.kind is tied_in_system] or [None]
+            found.append(note is not None)
+            if note is not None:
+                assert note["equations"] == ("one", "two")
+                assert ("lag_error=False" in note.text.en) == lag_error == ("lag_error=False" in note.text.zh)
+        assert found == said
 
 
 def test_instruments_say_it_too_unless_errors_are_clustered() -> None:

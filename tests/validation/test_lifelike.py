@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import spatial_zb as zb
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from validation import errors, lifelike, places, verdicts
@@ -129,3 +131,17 @@ def test_committed_cells_are_of_the_design_with_their_panels() -> None:
     assert set(found["verdict"]) <= set(verdicts.LIFELIKE)
     own = found[found["what"] == "fit"]
     assert len(own) == len(fits.groupby([*KEYS, "model", "estimator", "covariance"]))
+
+
+def test_four_periods_say_where_hubs_have_more_spread() -> None:
+    """In 200 panels of either cell 98 % and 3 to 6 %; intervals of ρ then hold the truth in 81 to 84 %."""
+    spec, W = zb.DurbinSpec("y", ["a", "b"]), places.weights(41, "contiguity")
+    said = {}
+    for u in (HUBS, "independent"):
+        cell = Cell(41, 4, "contiguity", 0.3, u)
+        panels = [lifelike.draw(cell, "SDM", seed) for seed in lifelike.seeds_of(cell, 12)]
+        fits = [lifelike._quiet(zb.fit_durbin, spec, panel, W) for panel in panels]
+        said[u] = [{note.kind.name for note in fit.notes} for fit in fits]
+    heard = {u: [bool(kinds & {"variances_tied", "measured_short"}) for kinds in said[u]] for u in said}
+    assert sum(heard[HUBS]) >= 10
+    assert sum(heard["independent"]) <= 3
