@@ -156,7 +156,8 @@ def lasting_panel(cell: tuple[int, int, float], _: int, seed: np.random.SeedSequ
             shock = spatial_effects(fit).tidy().set_index(["response", "source", "effect"])
             row = shock.loc["industry", "shock:talent", "total"]
             true = np.linalg.inv([[0.7, -0.25], [-0.2, 0.75]])[0, 1]
-            inside = row["conf_low"] <= true <= row["conf_high"] if fit.converged else np.nan
+            blank = not fit.converged or np.isnan(row["conf_low"])  # an effect that is not computed
+            inside = np.nan if blank else row["conf_low"] <= true <= row["conf_high"]
             found.append(found[0] | {"parameter": "effect", "off": row["estimate"] - true, "inside": inside})
         except SpatialZbError:
             pass
