@@ -40,10 +40,10 @@ def single(W: zb.Weights, estimator: str = "lee_yu", draw: dict | None = None, *
 def system(W: zb.Weights, **given: Any) -> Any:
     """Two equations, each with the other and the lag of its own."""
     spec = zb.SystemSpec(
-        [
-            zb.Equation("y1", x=["a"], endog=["y2"], lag_y=True),
-            zb.Equation("y2", x=["b"], endog=["y1"], lag_y=True),
-        ]
+        {
+            "y1": zb.Equation("y1", x=["a"], endog=["y2"], lag_y=True),
+            "y2": zb.Equation("y2", x=["b"], endog=["y1"], lag_y=True),
+        }
     )
     truth = {("y1", "a"): 1.0, ("y1", "y2"): 0.3, ("y1", "W_y1"): 0.3}
     truth |= {("y2", "b"): 1.0, ("y2", "y1"): 0.2, ("y2", "W_y2"): 0.3}

@@ -95,6 +95,17 @@ def dense_bias(arrays: SystemArrays, delta: np.ndarray, lam: np.ndarray, weight:
     return out
 
 
+def recentring(arrays, lam, weight, spectrum):
+    """The problem of one sample."""
+    products = many_instruments.own_products(arrays, lam)
+    return many_instruments._Recentred(arrays, products, lam, weight[None], spectrum)
+
+
+def bias_at(problem, delta):
+    """b and its slopes of the one sample."""
+    return tuple(part[0] for part in problem._bias(delta[None], np.array([0])))
+
+
 CASES = {
     "two_way": (unequal_circle(9), "two_way", [0.0, 0.0]),
     "errors": (unequal_circle(9), "two_way", [0.3, -0.2]),
@@ -125,13 +136,13 @@ def test_the_solution_has_the_bias_of_dense_algebra(case):
 def test_the_bias_moves_as_its_differences_say(case):
     W, effects, lam = CASES[case]
     arrays = arrays_of(W, two(effects, any(lam)))
-    problem = many_instruments._Recentred(arrays, np.array(lam), np.eye(2), weighted_spectrum(arrays, 0.9))
+    problem = recentring(arrays, np.array(lam), np.eye(2), weighted_spectrum(arrays, 0.9))
     delta, h = instrumental(arrays, False, "classical").delta, 1e-5
     differences = [
-        (problem._bias(delta + h * side)[0] - problem._bias(delta - h * side)[0]) / (2 * h)
+        (bias_at(problem, delta + h * side)[0] - bias_at(problem, delta - h * side)[0]) / (2 * h)
         for side in np.eye(len(delta))
     ]
-    slopes = problem._bias(delta)[1]
+    slopes = bias_at(problem, delta)[1]
     np.testing.assert_allclose(slopes, np.array(differences).T, atol=1e-6 * (1 + np.abs(slopes).max()))
 
 
@@ -141,12 +152,12 @@ def test_powers_of_w_give_what_its_eigenvectors_give(case, monkeypatch):
     lam = 0.5 * np.array(lam)
     arrays = arrays_of(W, two(effects, any(lam)))
     weak = 0.2 * instrumental(arrays, False, "classical").delta
-    exact = many_instruments._Recentred(arrays, lam, np.eye(2), weighted_spectrum(arrays, 0.7))
+    exact = recentring(arrays, lam, np.eye(2), weighted_spectrum(arrays, 0.7))
     monkeypatch.setattr(many_instruments, "EIGEN_UNITS", 0)
-    series = many_instruments._Recentred(arrays, lam, np.eye(2), weighted_spectrum(arrays, 0.7))
+    series = recentring(arrays, lam, np.eye(2), weighted_spectrum(arrays, 0.7))
     assert not np.array_equal(series.spectrum.nodes, exact.spectrum.nodes)
-    bias = exact._bias(weak)[0]
-    np.testing.assert_allclose(series._bias(weak)[0], bias, atol=CUT * np.abs(bias).max())
+    bias = bias_at(exact, weak)[0]
+    np.testing.assert_allclose(bias_at(series, weak)[0], bias, atol=CUT * np.abs(bias).max())
 
 
 def test_powers_of_a_dense_w_reach_beyond_the_unit_circle(monkeypatch):
@@ -168,8 +179,8 @@ def test_weights_without_independent_eigenvectors_take_powers():
     assert np.isfinite(spectrum.reach)
     weak = 0.2 * instrumental(arrays, False, "classical").delta
     bias = dense_bias(arrays, weak, lam, weight)
-    problem = many_instruments._Recentred(arrays, lam, weight, spectrum)
-    np.testing.assert_allclose(problem._bias(weak)[0], bias, atol=CUT * np.abs(bias).max())
+    problem = recentring(arrays, lam, weight, spectrum)
+    np.testing.assert_allclose(bias_at(problem, weak)[0], bias, atol=CUT * np.abs(bias).max())
 
 
 # Identities ------------------------------------------------------------------------------------------------

@@ -369,33 +369,35 @@ class SystemGenerator:
 
     def of_noise(self, noise: Array) -> SystemArrays:
         """The same from transformed errors (T*, n, m)."""
-        return self._arrays(self._responses(self._mean() + self._filtered(noise)))
+        return self._arrays(self.responses(noise))
+
+    def responses(self, noise: Array) -> Array:
+        """y* (M, …, m), period effects out, from transformed errors (T*, n, …, m)."""
+        periods, n, *more, m = noise.shape
+        mean = self._mean().reshape(periods, n, *[1] * len(more), m)
+        gamma, psi = coefficient_matrices(self.delta, self.arrays.links, m)
+        flat = np.moveaxis(mean + self._filtered(noise), (-1, 1), (0, 1)).reshape(m * n, -1)
+        solved = system_solver(gamma, psi, self.arrays.matrix)(flat).reshape(m, n, periods, *more)
+        y = np.moveaxis(solved, (0, 1), (-1, 1))
+        if self.arrays.sample.centred:
+            y = y - y.mean(axis=1, keepdims=True)
+        return y.reshape(periods * n, *more, m)
 
     def _mean(self) -> Array:
-        """Xβ̂ by equation, (T*, n, m)."""
+        """Xβ̂ by equation, (M, m)."""
         arrays = self.arrays
         columns = []
         for g, (Z, first) in enumerate(zip(arrays.Z, arrays.endogenous, strict=True)):
             columns.append(Z[:, first:] @ self.delta[arrays.block(g)][first:])
-        return np.column_stack(columns).reshape(-1, arrays.sample.n_units, arrays.m)
+        return np.column_stack(columns)
 
     def _filtered(self, noise: Array) -> Array:
-        """B̂⁻¹ε by equation, (T*, n, m)."""
-        out = noise.copy()
+        """B̂⁻¹ε by equation, (T*, n, …, m)."""
+        out = np.moveaxis(noise, 1, 0).copy()
         for g in np.flatnonzero(self.lam):
-            out[:, :, g] = filter_solver(self.arrays.matrix, self.lam[g])(noise[:, :, g].T).T
-        return out
-
-    def _responses(self, right: Array) -> Array:
-        """𝐒̂⁻¹ applied to every period, as rows (M, m), period effects out."""
-        arrays = self.arrays
-        periods, n, m = right.shape
-        gamma, psi = coefficient_matrices(self.delta, arrays.links, m)
-        flat = right.transpose(2, 1, 0).reshape(m * n, periods)
-        y = system_solver(gamma, psi, arrays.matrix)(flat).reshape(m, n, periods).transpose(2, 1, 0)
-        if arrays.sample.centred:
-            y = y - y.mean(axis=1, keepdims=True)
-        return y.reshape(periods * n, m)
+            solve = filter_solver(self.arrays.matrix, self.lam[g])
+            out[..., g] = solve(out[..., g].reshape(len(out), -1)).reshape(out.shape[:-1])
+        return np.moveaxis(out, 0, 1)
 
     def _arrays(self, y: Array) -> SystemArrays:
         """The system with responses y (M, m) in place of those of the data."""

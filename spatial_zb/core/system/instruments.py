@@ -16,6 +16,8 @@ in Nagar's (1959, Econometrica 27) bias of 2SLS and as LIML has it. An exactly i
 
 Nothing asks that W or the units be the same in every period: with effects of any kind taken out of H, H'Wy has no effects
 in its noise, whatever W does to them, and N_jk = Σ_t H_t' f_jk(W_t) H_t over the rows that exist.
+
+Estimates of many samples of a system need their products only; those by 2SLS and 3SLS are below.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ ABOVE = 0.1
 ROOM = 1.02
 #: Newton stops at a step of this share of a standard error, whose square is left, or after so many steps and halvings.
 STEP, STEPS, HALVINGS = 1e-6, 60, 30
+#: Where the smallest eigenvalue of A'A at unit diagonal is below this, samples are looked at one by one.
+TOLD_APART = 1e-9
 #: A solution further from the uncorrected estimate than so many standard errors is not its correction.
 NEAR = 10.0
 
@@ -151,6 +155,52 @@ def _radius(matrix: sparse.csr_array, W: Array | sparse.csr_array, centred: bool
     return min(bound, ROOM * float(np.abs(found).max()) or bound)
 
 
+@dataclass(frozen=True, slots=True)
+class SystemProducts:
+    """Products of the columns [y_0, Z_0, y_1, Z_1, …] of R samples of a system: all that its estimators need of the data.
+
+    ``gram`` (R, Q, Q) of the columns, or of these and behind them their spatial lags; ``onto`` (R, q, Q) H' times them.
+    """
+
+    gram: Array
+    onto: Array
+
+    def __getitem__(self, which: NDArray) -> SystemProducts:
+        return SystemProducts(self.gram[which], self.onto[which])
+
+
+def products_of(columns: Array, H: Array) -> SystemProducts:
+    """Products of columns (R, M, Q) and the instruments (M, q)."""
+    return SystemProducts(columns.swapaxes(1, 2) @ columns, H.T @ columns)
+
+
+def own_products(arrays: SystemArrays, lam: Array) -> SystemProducts:
+    """Those of one sample, filtered with λ (m,)."""
+    y, Z = arrays.filtered(lam)
+    columns = np.column_stack([column for g, block in enumerate(Z) for column in (y[:, g], block)])
+    return products_of(columns[None], arrays.H)
+
+
+def places(arrays: SystemArrays) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where the y_g (m,) and the columns of Z (K,) stand among [y_0, Z_0, y_1, …]."""
+    bounds, m = arrays.bounds, arrays.m
+    return bounds[:-1] + np.arange(m), np.concatenate(
+        [np.arange(bounds[g], bounds[g + 1]) + g + 1 for g in range(m)]
+    )
+
+
+def many_columns(arrays: SystemArrays, Y: Array, WY: Array) -> Array:
+    """Those columns (R, M, Q) of samples with responses Y (M, R, m) and their lags, all else as in ``arrays``."""
+    y_places, z_places = places(arrays)
+    out = np.empty((Y.shape[1], len(Y), len(y_places) + len(z_places)))
+    out[:, :, z_places] = np.column_stack(arrays.Z)
+    out[:, :, y_places] = np.moveaxis(Y, 1, 0)
+    links = arrays.links
+    for a, l, lagged in zip(links.position, links.column, links.lagged, strict=True):
+        out[:, :, z_places[a]] = (WY if lagged else Y)[:, :, l].T
+    return out
+
+
 def recentred(
     arrays: SystemArrays, lam: Array, weight: Array, spectrum: WeightedSpectrum, start: Array
 ) -> Array | None:
@@ -158,132 +208,240 @@ def recentred(
 
     Newton's method with exact derivatives from ``start``, the estimate without a correction or of another λ or Φ.
     """
+    found, near = recentred_many(arrays, own_products(arrays, lam), lam, weight[None], spectrum, start[None])
+    return found[0] if near[0] else None
+
+
+def recentred_many(
+    arrays: SystemArrays,
+    products: SystemProducts,
+    lam: Array,
+    weight: Array,
+    spectrum: WeightedSpectrum,
+    start: Array,
+) -> tuple[Array, NDArray[np.bool_]]:
+    """The same (R, K) of many samples, with weights (R, m, m), and whether there is one near each start (R, K)."""
+    near = np.zeros(len(start), dtype=bool)
     try:
-        problem = _Recentred(arrays, lam, weight, spectrum)
+        problem = _Recentred(arrays, products, lam, weight, spectrum)
     except np.linalg.LinAlgError:  # instruments that hardly tell the coefficients apart
-        return None
-    delta, here = start, problem.at(start)
+        return start, near
+    delta, left = start.copy(), np.arange(len(start))
+    here = problem.at(delta, left)
     for _ in range(STEPS):
-        step = problem.step(here)
-        if step is None:
-            return None
-        if problem.length(step) < STEP:
-            return delta + step if problem.length(delta + step - start) < NEAR else None
-        share = 1.0
-        while not (there := problem.at(delta + share * step)).size < here.size:
-            share /= 2
-            if share < 2.0**-HALVINGS:
-                return None
-        delta, here = delta + share * step, there
-    return None
+        step, good = problem.step(here, left)
+        left, here, step = left[good], here[good], step[good]
+        done = problem.length(step, left) < STEP
+        ended = left[done]
+        delta[ended] += step[done]
+        near[ended] = problem.length(delta[ended] - start[ended], ended) < NEAR
+        left, here, step = left[~done], here[~done], step[~done]
+        if not len(left):
+            break
+        there = problem.at(delta[left] + step, left)
+        for _ in range(HALVINGS):
+            rises = ~(there.size < here.size)
+            if not rises.any():
+                break
+            step[rises] /= 2
+            shorter = problem.at(delta[left[rises]] + step[rises], left[rises])
+            for old, new in zip(
+                (there.value, there.slope, there.size),
+                (shorter.value, shorter.slope, shorter.size),
+                strict=True,
+            ):
+                old[rises] = new
+        falls = there.size < here.size
+        left, here = left[falls], there[falls]
+        delta[left] += step[falls]
+    return delta, near
 
 
 @dataclass(frozen=True, slots=True)
-class _Point:
+class _Points:
     """f(δ) on the scale of the coefficients, −∂f/∂δ, and |f| in standard errors, infinite where b is not defined."""
 
     value: Array
     slope: Array
-    size: float
+    size: Array
+
+    def __getitem__(self, which: NDArray) -> _Points:
+        return _Points(self.value[which], self.slope[which], self.size[which])
 
 
 class _Recentred:
-    """f(δ) = D'(Φ⊗I)(H'y − Dδ) − b(δ, Σ(δ)) and its derivatives."""
+    """f(δ) = D'(Φ⊗I)(H'y − Dδ) − b(δ, Σ(δ)) and its derivatives, of R samples."""
 
-    def __init__(self, arrays: SystemArrays, lam: Array, weight: Array, spectrum: WeightedSpectrum) -> None:
-        self.arrays, self.spectrum = arrays, spectrum
-        y, Z = arrays.filtered(lam)
-        m, q = arrays.m, arrays.H.shape[1]
-        self.D = np.zeros((m, q, int(arrays.bounds[-1])))
-        for g, block in enumerate(Z):
-            self.D[g, :, arrays.block(g)] = arrays.H.T @ block
-        weighted = np.einsum("gl,lqk->gqk", weight, self.D)
-        flat = weighted.reshape(m * q, -1)
-        self.left = self.D.reshape(m * q, -1).T @ flat
-        self.right = flat.T @ (arrays.H.T @ y).T.ravel()
-        self.scale = 1 / np.sqrt(np.diag(self.left))
-        self.factor = linalg.cholesky(self.left * np.outer(self.scale, self.scale), lower=True)
+    def __init__(
+        self,
+        arrays: SystemArrays,
+        products: SystemProducts,
+        lam: Array,
+        weight: Array,
+        spectrum: WeightedSpectrum,
+    ) -> None:
+        self.arrays, self.spectrum, self.gram = arrays, spectrum, products.gram / arrays.sample.observations
+        (R, q, _), m, K = products.onto.shape, arrays.m, int(arrays.bounds[-1])
+        self.y_places, self.z_places = places(arrays)
+        D = _onto(arrays, products)
+        weighted = np.einsum("rgl,rlqk->rgqk", weight, D)
+        across = weighted.reshape(R, m * q, K).swapaxes(1, 2)
+        self.left = across @ D.reshape(R, m * q, K)
+        right = across @ products.onto[:, :, self.y_places].swapaxes(1, 2).reshape(R, m * q, 1)
+        self.right = right[:, :, 0]
+        self.scale = 1 / np.sqrt(np.einsum("rkk->rk", self.left))
+        self.factor = np.linalg.cholesky(self.left * self.scale[:, :, None] * self.scale[:, None])
         self.overlap = self._overlap(weight, weighted)
         w = spectrum.nodes[:, None]
         self.ratio = (1 - w * lam)[:, :, None] / (1 - w * lam)[:, None, :]  # (V, g, k)
-        self.products = self._products(y, Z)
 
     def _overlap(self, weight: Array, weighted: Array) -> NDArray:
-        """⟨loads_v, [(Φ⊗I)(I − Π)]_gk⟩, (V, m, m)."""
-        m, q, _ = weighted.shape
-        half = linalg.solve_triangular(self.factor, (weighted * self.scale).reshape(m * q, -1).T, lower=True)
-        rest = -(half.T @ half).reshape(m, q, m, q)
-        rest += weight[:, None, :, None] * np.eye(q)[None, :, None, :]
+        """⟨loads_v, [(Φ⊗I)(I − Π)]_gk⟩, (R, V, m, m)."""
+        R, m, q, K = weighted.shape
+        scaled = (weighted * self.scale[:, None, None]).reshape(R, m * q, K).swapaxes(1, 2)
+        half = np.linalg.solve(self.factor, scaled)
+        rest = -(half.swapaxes(1, 2) @ half).reshape(R, m, q, m, q)
+        rest += weight[:, :, None, :, None] * np.eye(q)[None, None, :, None, :]
         loads = self.spectrum.loads.reshape(-1, q * q)
-        return (loads @ rest.transpose(1, 3, 0, 2).reshape(q * q, m * m)).reshape(-1, m, m)
+        return (loads @ rest.transpose(0, 2, 4, 1, 3).reshape(R, q * q, m * m)).reshape(R, -1, m, m)
 
-    def _products(self, y: Array, Z: tuple[Array, ...]) -> list[list[Array]]:
-        """[y_g, Z_g]'[y_l, Z_l] / N, from which Σ(δ) follows."""
-        both = [np.column_stack([y[:, g], block]) for g, block in enumerate(Z)]
-        return [[a.T @ b / self.arrays.sample.observations for b in both] for a in both]
-
-    def length(self, step: Array) -> float:
+    def length(self, step: Array, which: NDArray[np.intp]) -> Array:
         """√(step' D'(Φ⊗I)D step): a step in standard errors."""
-        return float(np.sqrt(step @ self.left @ step))
+        return np.sqrt(np.einsum("rk,rkl,rl->r", step, self.left[which], step))
 
-    def at(self, delta: Array) -> _Point:
-        """f and its slopes at δ."""
+    def at(self, delta: Array, which: NDArray[np.intp]) -> _Points:
+        """f and its slopes at δ (K, k) of chosen samples."""
+        left, scale = self.left[which], self.scale[which]
         try:
-            bias, slopes = self._bias(delta)
+            bias, slopes = self._bias(delta, which)
         except np.linalg.LinAlgError:
-            return _Point(np.empty(0), np.empty(0), np.inf)
-        value = self.scale * (self.right - self.left @ delta - bias)
-        whitened = linalg.solve_triangular(self.factor, value, lower=True, check_finite=False)
-        size = float(np.sqrt(whitened @ whitened))
-        return _Point(value, self.left + slopes, size if np.isfinite(size) else np.inf)
+            return _Points(np.zeros_like(delta), left, np.full(len(delta), np.inf))
+        value = scale * (self.right[which] - (left @ delta[:, :, None])[:, :, 0] - bias)
+        whitened = np.linalg.solve(self.factor[which], np.where(np.isfinite(value), value, 0.0)[:, :, None])
+        size = np.sqrt((whitened**2).sum(axis=(1, 2)))
+        size[~np.isfinite(value).all(axis=1)] = np.inf
+        return _Points(value, left + slopes, size)
 
-    def step(self, point: _Point) -> Array | None:
-        """Newton's step."""
-        if not np.isfinite(point.size):
-            return None
+    def step(self, point: _Points, which: NDArray[np.intp]) -> tuple[Array, NDArray[np.bool_]]:
+        """Newton's steps, and where there is one."""
+        scale, good = self.scale[which], np.isfinite(point.size)
+        jacobian = point.slope * scale[:, :, None] * scale[:, None]
+        jacobian[~good] = np.eye(scale.shape[1])
+        value = np.where(good[:, None], point.value, 0.0)
         try:
-            jacobian = point.slope * np.outer(self.scale, self.scale)
-            step = self.scale * np.linalg.solve(jacobian, point.value)
+            step = scale * np.linalg.solve(jacobian, value[:, :, None])[:, :, 0]
         except np.linalg.LinAlgError:
-            return None
-        return step if np.isfinite(step).all() else None
+            return value, np.zeros_like(good)
+        return step, good & np.isfinite(step).all(axis=1)
 
-    def _bias(self, delta: Array) -> tuple[Array, Array]:
-        """b (K,) and ∂b/∂δ (K, K), zero rows where a column is exogenous."""
-        links, nodes = self.arrays.links, self.spectrum.nodes
-        bias, slope = np.zeros(len(delta)), np.zeros((len(delta), len(delta)))
-        gamma, psi = coefficient_matrices(delta, links, self.arrays.m)
-        if np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max() >= self.spectrum.reach:
-            bias[:] = np.inf
-            return bias, slope
-        inverse = np.linalg.inv(gamma - nodes[:, None, None] * psi)  # (V, m, m)
+    def _bias(self, delta: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        """b (K, k) and ∂b/∂δ (K, k, k), zero rows where a column is exogenous."""
+        links, nodes, m = self.arrays.links, self.spectrum.nodes, self.arrays.m
+        bias, slope = np.zeros(delta.shape), np.zeros((*delta.shape, delta.shape[1]))
+        gamma, psi = coefficient_matrices(delta, links, m)
+        inverse = np.linalg.inv(gamma[:, None] - nodes[:, None, None] * psi[:, None])  # (R, V, m, m)
         lagged = np.where(links.lagged, nodes[:, None], 1.0)  # (V, p)
         own = lagged[:, :, None] * self.ratio[:, links.row]  # (V, p, k)
-        overlap = self.overlap[:, links.row]
-        sigma, residual = self._sigma(delta)
-        per_sigma = np.real(_over_nodes(overlap, own * inverse[:, links.column]))
-        bias[links.position] = np.einsum("phk,hk->p", per_sigma, sigma)
-        reached = own * (overlap @ sigma)  # (V, p, k)
-        into = inverse[:, links.column][:, :, links.row]  # (V, p, a): ∂inverse along link a, first factor
-        out = reached @ inverse[:, links.column].transpose(0, 2, 1)
-        moved = np.real((into * lagged[:, None, :] * out).sum(axis=0))
-        slope[np.ix_(links.position, links.position)] = moved
-        symmetric = per_sigma + per_sigma.transpose(0, 2, 1)
-        for g in range(self.arrays.m):
+        overlap = self.overlap[which][:, :, links.row]  # (R, V, p, h)
+        to_column = inverse[:, :, links.column]  # (R, V, p, k)
+        sigma, residual = self._sigma(delta, which)
+        per_sigma = np.real(_over_nodes(overlap, own * to_column))
+        bias[:, links.position] = np.einsum("rphk,rhk->rp", per_sigma, sigma)
+        reached = own * (overlap @ sigma[:, None])
+        into = to_column[:, :, :, links.row]  # (R, V, p, a): ∂inverse along link a, first factor
+        out = reached @ to_column.swapaxes(2, 3)
+        moved = np.real((into * lagged[:, None, :] * out).sum(axis=1))
+        slope[:, links.position[:, None], links.position] = moved
+        symmetric = per_sigma + per_sigma.swapaxes(2, 3)
+        for g in range(m):
             block = self.arrays.block(g)
-            slope[links.position, block] -= symmetric[:, g] @ residual[block].T
+            slope[:, links.position, block] -= symmetric[:, :, g] @ residual[:, block].swapaxes(1, 2)
+        if np.isfinite(self.spectrum.reach):
+            strength = np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max(axis=1)
+            bias[strength >= self.spectrum.reach] = np.inf
         return bias, slope
 
-    def _sigma(self, delta: Array) -> tuple[Array, Array]:
-        """Σ(δ) = e'e/N (m, m), and Z_g'e_l/N (K, m)."""
-        arrays, m = self.arrays, self.arrays.m
-        full = [np.concatenate([[1.0], -delta[arrays.block(g)]]) for g in range(m)]
-        crossed = [[self.products[g][l] @ full[l] for l in range(m)] for g in range(m)]
-        sigma = np.array([[full[g] @ crossed[g][l] for l in range(m)] for g in range(m)])
-        residual = np.vstack([np.column_stack([row[1:] for row in crossed[g]]) for g in range(m)])
-        return sigma, residual
+    def _sigma(self, delta: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Σ(δ) = e'e/N (R, m, m), and Z_g'e_l/N (R, K, m)."""
+        full = residual_maker(self.arrays, delta)
+        crossed = self.gram[which] @ full
+        return full.swapaxes(1, 2) @ crossed, crossed[:, self.z_places]
+
+
+def residual_maker(arrays: SystemArrays, delta: Array) -> Array:
+    """(R, Q, m): the columns [y_0, Z_0, y_1, …] times this are y − Zδ, equation by equation."""
+    y_places, z_places = places(arrays)
+    out = np.zeros((len(delta), len(y_places) + len(z_places), arrays.m))
+    out[:, y_places, np.arange(arrays.m)] = 1.0
+    for g in range(arrays.m):
+        block = arrays.block(g)
+        out[:, z_places[block], g] = -delta[:, block]
+    return out
 
 
 def _over_nodes(a: NDArray, b: NDArray) -> NDArray:
-    """Σ_v a_vph b_vpk, (p, h, k)."""
-    return a.transpose(1, 2, 0) @ b.transpose(1, 0, 2)
+    """Σ_v a_rvph b_rvpk, (R, p, h, k)."""
+    return a.transpose(0, 2, 3, 1) @ b.transpose(0, 2, 1, 3)
+
+
+# --- Estimates of many samples
+
+
+def instrumental_many(
+    arrays: SystemArrays, products: SystemProducts, joint: bool, spectrum: WeightedSpectrum | None
+) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+    """2SLS or 3SLS of R samples of a system without λ, with classical errors.
+
+    δ̂ (R, K), Σ̂ (R, m, m), the covariance (R, K, K), and which samples are settled: those whose instruments tell the
+    coefficients apart, and with a ``spectrum`` those that have a solution near the estimate that is not recentred.
+    """
+    R, m, lam = len(products.gram), arrays.m, np.zeros(arrays.m)
+    identity = np.broadcast_to(np.eye(m), (R, m, m))
+    delta, inverse, settled = _projected(arrays, products, identity)
+    weight = identity
+    for again in range(1 + joint):
+        if again:
+            weight = np.linalg.inv(_sigma(arrays, products, delta))
+            plain, inverse, told = _projected(arrays, products, weight)
+            settled &= told
+            delta = plain if spectrum is None else delta
+        if spectrum is not None:
+            sizes = np.eye(m) / np.einsum("rgg->rg", _sigma(arrays, products, delta))[:, None]
+            delta, near = recentred_many(arrays, products, lam, weight if again else sizes, spectrum, delta)
+            settled &= near
+    sigma = _sigma(arrays, products, delta)
+    spread = np.linalg.inv(weight) if joint else sigma
+    loads = np.einsum("rgl,rgqk->rlkq", weight, _onto(arrays, products))
+    cov = inverse @ np.einsum("rgl,rgkq,rljq->rkj", spread, loads, loads, optimize=True) @ inverse
+    return delta, sigma, (cov + cov.swapaxes(1, 2)) / 2, settled
+
+
+def _onto(arrays: SystemArrays, products: SystemProducts) -> Array:
+    """diag(H'Z_g) (R, m, q, K)."""
+    _, z_places = places(arrays)
+    out = np.zeros((len(products.onto), arrays.m, products.onto.shape[1], len(z_places)))
+    for g in range(arrays.m):
+        out[:, g, :, arrays.block(g)] = products.onto[:, :, z_places[arrays.block(g)]]
+    return out
+
+
+def _projected(
+    arrays: SystemArrays, products: SystemProducts, weight: Array
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """As :func:`_solve` of R samples, the inverse (R, K, K) of what it divides by, and where that has one to speak of."""
+    A, (y_places, _) = _onto(arrays, products), places(arrays)
+    R, m, q, K = A.shape
+    weighted = np.einsum("rgl,rlqk->rgqk", weight, A).reshape(R, m * q, K).swapaxes(1, 2)
+    lhs = weighted @ A.reshape(R, m * q, K)
+    rhs = weighted @ products.onto[:, :, y_places].swapaxes(1, 2).reshape(R, m * q, 1)
+    scale = 1 / np.sqrt(np.einsum("rkk->rk", lhs))
+    scaled = lhs * scale[:, :, None] * scale[:, None]
+    told = np.linalg.eigvalsh(scaled)[:, 0] > TOLD_APART
+    scaled[~told] = np.eye(K)
+    inverse = np.linalg.inv(scaled) * scale[:, :, None] * scale[:, None]
+    return (inverse @ rhs)[:, :, 0], inverse, told
+
+
+def _sigma(arrays: SystemArrays, products: SystemProducts, delta: Array) -> Array:
+    full = residual_maker(arrays, delta)
+    return full.swapaxes(1, 2) @ products.gram @ full / arrays.sample.observations

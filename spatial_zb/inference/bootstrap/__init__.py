@@ -181,7 +181,7 @@ def bootstrap(
         return bootstrap_system(fit, replicates, scheme, root, how)
     source = source_of(fit)
     _check_scheme(source, scheme)
-    if isinstance(source, StaticSource | DynamicSource | RandomSource) and source.together:
+    if isinstance(source, ManySource) and source.together:
         run_tasks(_refit, [], workers=replace(how, scheduler=None))  # refuses what it refuses elsewhere
         found = all_at_once(source, scheme, replicates, root, how)
     else:
@@ -204,7 +204,7 @@ def source_of(fit: Fit) -> Source:
     if fit.spec.dynamic:
         return DynamicSource(fit)
     if fit.estimator == "gmm":
-        from spatial_zb.inference.bootstrap.system import InstrumentalRows, InstrumentalSource
+        from spatial_zb.inference.bootstrap.instrumental import InstrumentalRows, InstrumentalSource
 
         design = fit.design
         return InstrumentalRows(fit, design) if isinstance(design, ShapeDesign) else InstrumentalSource(fit)

@@ -1,16 +1,7 @@
-"""Bootstrap of a system: its coefficients, and the effects that run through all its equations; of one by instruments.
-
-Instrumental variables and generalised moments: endogenous regressors are drawn with the errors of y.
-
-A regressor that is endogenous has no model besides its reduced form, w = HΠ + v. ε̂ and v̂ of a cell (a period, a unit) are
-drawn together, so that what makes w endogenous stays, and Π̂ is estimated with ε̂ among the regressors: Davidson & MacKinnon
-(2010), J. Business & Economic Statistics 28: 128-144, at the estimate instead of under a hypothesis. The instruments stay
-exogenous in every scheme, whose population therefore has θ̂; where the moments of λ are not zero in it, it is refused.
-"""
+"""Bootstrap of a system: its coefficients, and the effects that run through all its equations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -24,9 +15,8 @@ from spatial_zb.base.errors import ConvergenceError, SpecificationError
 from spatial_zb.base.execute import Execution, run_tasks
 from spatial_zb.base.notes import Note, about, tell
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array, Values
+from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors, error_pool, independent_parts
-from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.arrays import (
     Sources,
     SystemArrays,
@@ -37,7 +27,6 @@ from spatial_zb.core.system.dynamic import CarriedGenerator, follow
 from spatial_zb.core.system.fiml import maximise_system
 from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import instrumental
-from spatial_zb.core.transforms import spatial_lag
 from spatial_zb.effects.responses import responses_at, responses_axes, responses_errors
 from spatial_zb.effects.system import (
     average_system_effects,
@@ -56,16 +45,9 @@ from spatial_zb.inference.bootstrap.record import (
 )
 from spatial_zb.inference.bootstrap.static import (
     LARGEST_POPULATION,
-    ShapeSource,
-    again_by_instruments,
-    draw_rows,
     jackknife,
     quietly,
-    without_periods,
 )
-from spatial_zb.models.fit import Fit
-from spatial_zb.models.gmm_sample import reduced_form_residuals
-from spatial_zb.models.shape import placed
 from spatial_zb.models.system import fit_system, likelihood_covariance, system_likelihood
 from spatial_zb.models.system.dynamic import carried_fit, carried_generator, dynamic_covariance
 from spatial_zb.models.system.fit import SystemFit
@@ -302,114 +284,3 @@ def _without(fit: SystemFit, kept: NDArray[np.bool_]) -> Array:
     elif fit.spec.fixed_effects != "random":
         options["bias_correction"] = fit.bias_correction
     return quietly(lambda: fit_system(fit.spec, panel, fit.weights, fit.method, **options)).params.to_numpy()
-
-
-# --- One equation by instruments
-
-PERIOD = Text(
-    "the moments of λ outnumber the coefficients and are not exactly zero at the estimate, and whole periods would carry "
-    "that remainder into every replicate",
-    "λ的矩条件多于系数，在估计值处不恰为零，而整期抽样会把这一余值带入每次抽样",
-)
-WILD = Text(
-    "the moments of λ assume equal variances here, and sign flips keep a variance for each unit: fit with "
-    'covariance="robust", whose moments hold under unequal variances',
-    'λ的矩条件此处假定同方差，而符号翻转保留各地区的方差：请以covariance="robust"估计，其矩条件对任意方差成立',
-)
-
-
-@dataclass(frozen=True)
-class InstrumentalSource:
-    """y* = y + S⁻¹[Δw δ̂ + WΔw θ̂ + B⁻¹(ε* − ε̂)], w* = w + Δw, Δw = v* − v̂."""
-
-    fit: Fit
-
-    @property
-    def refused(self) -> Mapping[Scheme, Text]:
-        """Schemes that make no sense where there is λ, and why."""
-        if not self.fit.spec.lag_error:
-            return {}
-        out: dict[Scheme, Text] = {"period": PERIOD}
-        if self.fit.covariance == "information":
-            out["wild"] = WILD
-        return out
-
-    @cached_property
-    def residuals(self) -> Array:
-        """(T, n), or ε̂ and v̂ (T, n, 1 + q) with endogenous regressors."""
-        fit = self.fit
-        if not fit.spec.endog:
-            return fit.residuals
-        return np.concatenate([fit.residuals[:, :, None], reduced_form_residuals(fit)], axis=2)
-
-    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
-        """y* and w*, by their names."""
-        spec, residuals = self.fit.spec, self.residuals
-        T, n = residuals.shape[:2]
-        rows = residuals.reshape(T * n, -1)
-        whole = rows.T @ rows / self.fit.nobs
-        sigma: Values = whole if spec.endog else float(whole[0, 0])
-        sample = self.fit.design.sample()
-        changes = draw_errors(residuals, scheme, sigma, sample, spec.transform, rng) - residuals
-        return self._moved(changes if spec.endog else changes[:, :, None])
-
-    def estimate(self, drawn: dict[str, Array]) -> Fit:
-        """As the fit; at a bound where moments without the bias of many instruments have no solution."""
-        return again_by_instruments(self.fit, drawn)
-
-    def centre(self, scheme: Scheme) -> Array:
-        """θ̂: draws have mean zero at every place, whatever the instruments there."""
-        return self.fit.params.to_numpy()
-
-    def without(self, kept: NDArray[np.bool_]) -> Array:
-        """Parameters of some periods."""
-        return without_periods(self.fit, kept)
-
-    def _moved(self, changes: Array) -> dict[str, Array]:
-        """The variables where errors have changed by (T, n, 1 + q)."""
-        spec, W, params = self.fit.spec, self.fit.weights.matrix, self.fit.params
-        rho, lam = (float(params.get(name, 0.0)) for name in ("rho", "lam"))
-        right = changes[:, :, 0]
-        if lam:
-            right = filter_solver(W, lam)(right.T).T
-        out = {}
-        for j, name in enumerate(spec.endog, start=1):
-            own = changes[:, :, j]
-            right = right + params[name] * own
-            if name in spec.lag_x:
-                right = right + params[f"W_{name}"] * spatial_lag(W, own)
-            out[name] = self.fit.panel.array(name) + own
-        right = filter_solver(W, rho)(right.T).T if rho else right
-        return {spec.y: self.fit.panel.array(spec.y) + right, **out}
-
-
-@dataclass(frozen=True)
-class InstrumentalRows(ShapeSource):
-    """The same on the rows of a panel of any shape: y* = S⁻¹(Zδ̂ + Dα̂ + Δw δ̂ + W_xΔw θ̂ + ε*)."""
-
-    @cached_property
-    def errors(self) -> Array:
-        """ε̂ and v̂ of the rows, (N, 1 + q)."""
-        own = self.fit.residuals[self.design.present][:, None]
-        return (
-            np.hstack([own, reduced_form_residuals(self.fit)[self.design.present]])
-            if self.fit.spec.endog
-            else own
-        )
-
-    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:  # type: ignore[override]
-        """y* and w* (T, n), by their names."""
-        fit, shape, there = self.fit, self.design.shape, self.design.present
-        drawn = draw_rows(self.errors, scheme, shape.free, shape.unit, rng)
-        right, out = self.mean + drawn[:, 0], {}
-        for j, name in enumerate(fit.spec.endog, start=1):
-            moved = drawn[:, j] - self.errors[:, j]
-            right = right + fit.params[name] * moved
-            if name in fit.spec.lag_x:
-                right = right + fit.params[f"W_{name}"] * (self.design.rows_x.matrix @ moved)
-            out[name] = fit.panel.array(name) + placed(moved, there)
-        return {fit.spec.y: placed(self.solve(right), there), **out}
-
-    def estimate(self, drawn: dict[str, Array]) -> Fit:  # type: ignore[override]
-        """As :class:`InstrumentalSource`."""
-        return again_by_instruments(self.fit, drawn)
