@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import spatial_zb as zb
-from spatial_zb.compare.nested import compare_fits
+from spatial_zb.compare.family import compare_fits
 from spatial_zb.hypotheses.nonnested import j_test, vuong_test
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")

@@ -12,6 +12,7 @@ import spatial_zb as zb
 from spatial_zb.base.arguments import child_of, seed_of
 from spatial_zb.base.execute import Execution
 from spatial_zb.inference.bootstrap import all_at_once, one_by_one, source_of
+from spatial_zb.inference.bootstrap import system as systems
 
 #: Maxima are climbed to within 1e-11 of ρ and λ, and sums differ by rounding.
 SAME, SAME_COVARIANCE = 1e-8, 1e-6
@@ -82,3 +83,75 @@ def test_no_variance_between_units_has_no_error():
     _, alone = compare(fit, "parametric", 12)
     phi = alone.draws[:, list(fit.params.index).index("phi")]
     assert 0 < (phi == 0).sum() < 12
+
+
+# Instruments and systems ------------------------------------------------------------------------------------
+
+ENDOGENOUS = {"endog": ["w"], "instruments": ["z"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "scheme", "correct"),
+    [
+        ("symmetric", {}, "residual", None),
+        ("asymmetric", {"lag_x": [], "fixed_effects": "unit"}, "wild", None),
+        ("asymmetric", ENDOGENOUS | {"lag_x": ["a", "w"]}, "unit", None),
+        ("symmetric", ENDOGENOUS | {"lag_y": False, "fixed_effects": "none"}, "period", False),
+    ],
+)
+def test_by_instruments_together_as_alone(kind, spec, scheme, correct):
+    W, rng = twelve_units(kind), np.random.default_rng(1)
+    panel = zb.simulate.durbin(W, 7, {"a": 1.0}, theta={"a": 0.4}, rho=0.3, rng=1)
+    z = rng.standard_normal((7, 12))
+    w = z + 0.5 * rng.standard_normal((7, 12))
+    panel = panel.with_columns({"z": z, "w": w, "y": panel.array("y") + 0.5 * w})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        spec = zb.DurbinSpec("y", ["a"], **({"fixed_effects": "two_way"} | spec))
+        fit = zb.fit_durbin(spec, panel, W, "gmm", bias_correction=correct)
+    compare(fit, scheme)
+
+
+def system(W: zb.Weights, method: str, lag_error: bool, **options) -> zb.SystemFit:
+    """Two equations, each with the other and the lag of its own."""
+    spec = zb.SystemSpec(
+        {
+            "one": zb.Equation("y1", x=["a", "c"], endog=["y2"], lag_y=True, lag_error=lag_error),
+            "two": zb.Equation("y2", x=["b", "d"], endog=["y1"], lag_y=True),
+        }
+    )
+    truth = {("one", "a"): 1.0, ("one", "c"): -1.0, ("one", "y2"): 0.3, ("one", "W_y1"): 0.3}
+    truth |= {("two", "b"): 1.0, ("two", "d"): 0.7, ("two", "y1"): 0.2, ("two", "W_y2"): 0.2}
+    panel = zb.simulate.system(spec, W, 7, truth, rng=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        return zb.fit_system(spec, panel, W, method, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "scheme", "options"),
+    [
+        ("symmetric", "fiml", "residual", {}),
+        ("asymmetric", "fiml", "wild", {"sigma": "diagonal"}),
+        ("dense", "fiml", "residual", {"lag_error": True}),
+        ("symmetric", "2sls", "unit", {}),
+        ("symmetric", "3sls", "period", {}),
+        ("asymmetric", "3sls", "residual", {"bias_correction": False}),
+    ],
+)
+def test_systems_together_as_alone(kind, method, scheme, options):
+    options = {"lag_error": False} | options
+    fit = system(twelve_units(kind), method, **options)
+    generator = systems._generator(fit)
+    assert systems._together(fit)
+    seeds = [child_of(seed_of(1), i) for i in range(6)]
+    alone = [systems._refit(fit, generator, scheme, i, seed) for i, seed in enumerate(seeds)]
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    many, settled = systems._all_at_once(fit, generator, scheme, rngs)
+    assert settled.sum() >= 3
+    assert not any(alone[i]["at_bound"] for i in np.flatnonzero(settled))
+    for i in np.flatnonzero(settled):
+        assert np.allclose(many.draws[i], alone[i]["params"], atol=SAME)
+        assert np.allclose(many.covariances[i], alone[i]["cov"], rtol=SAME_COVARIANCE, atol=SAME)
+    found = zb.bootstrap(fit, 99, scheme, rng=1)
+    assert np.allclose(found.draws[:6], [one["params"] for one in alone], atol=SAME)

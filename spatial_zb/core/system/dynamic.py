@@ -293,7 +293,7 @@ def _search(
     model: Carried, theta: Array, value: float, step: Array, weight: float
 ) -> tuple[Array, float] | None:
     """Halve the step until the objective does not fall; None when rounding leaves nothing to gain."""
-    length = min(1.0, EDGE * model.likelihood.room(theta, step))
+    length = min(1.0, EDGE * float(model.likelihood.room(theta, step)))
     for _ in range(40):
         trial = theta + length * step
         risen = model.value(trial, weight)

@@ -63,11 +63,11 @@ class SystemLikelihood:
         return np.flatnonzero(self.arrays.lag_error)
 
     def split(self, theta: Array) -> tuple[Array, Array]:
-        """Split into δ (K,) and λ (m,); λ is zero for an equation without spatial errors."""
+        """Split into δ (…, K) and λ (…, m); λ is zero for an equation without spatial errors."""
         K = sum(block.shape[1] for block in self.arrays.Z)
-        lam = np.zeros(self.arrays.m)
-        lam[self.active] = theta[K:]
-        return theta[:K], lam
+        lam = np.zeros((*theta.shape[:-1], self.arrays.m))
+        lam[..., self.active] = theta[..., K:]
+        return theta[..., :K], lam
 
     @property
     def determinant_eigenvalues(self) -> NDArray:
@@ -79,7 +79,7 @@ class SystemLikelihood:
         return self.omega
 
     @property
-    def _real(self) -> Array:
+    def real(self) -> Array:
         """Real eigenvalues, all of them: 𝐒 must be regular whatever the transform leaves out."""
         return real_eigenvalues(self.omega) if self.omega.size else np.zeros(1)
 
@@ -106,25 +106,29 @@ class SystemLikelihood:
         if size.max(initial=0.0) > FURTHEST:
             return True
         gamma, psi = coefficient_matrices(self.split(theta)[0], self.arrays.links, self.arrays.m)
-        smallest = np.abs(np.linalg.det(gamma - self._real[:, None, None] * psi)).min()
+        smallest = np.abs(np.linalg.det(gamma - self.real[:, None, None] * psi)).min()
         return smallest < SINGULAR or smallest_correlation(self.sigma(self.residuals(theta))) < SINGULAR
 
     def value(self, theta: Array) -> float:
         """ln L with all constants."""
+        return float(self.height(theta, self.sigma(self.residuals(theta))))
+
+    def height(self, theta: Array, sigma: Array) -> Array:
+        """The same (…) of θ (…, p) and the Σ̂ (…, m, m) there."""
         delta, lam = self.split(theta)
         N, m = self.arrays.sample.observations, self.arrays.m
-        log_sigma = float(np.linalg.slogdet(self.sigma(self.residuals(theta)))[1])
         gamma, psi = coefficient_matrices(delta, self.arrays.links, m)
         omega = self.determinant_eigenvalues
-        determinants = np.linalg.slogdet(gamma - omega[:, None, None] * psi)[1].sum()
-        errors = np.log(np.abs(1 - lam[self.active, None] * omega)).sum()
-        constant = m * (np.log(2 * np.pi) + 1)
-        return float(-N / 2 * (constant + log_sigma) + self.arrays.sample.periods * (determinants + errors))
+        at_each = gamma[..., None, :, :] - omega[:, None, None] * psi[..., None, :, :]
+        determinants = np.linalg.slogdet(at_each)[1].sum(axis=-1)
+        errors = np.log(np.abs(1 - lam[..., self.active, None] * omega)).sum(axis=(-2, -1))
+        likely = m * (np.log(2 * np.pi) + 1) + np.linalg.slogdet(sigma)[1]
+        return -N / 2 * likely + self.arrays.sample.periods * (determinants + errors)
 
     def derivatives(self, theta: Array) -> tuple[Array, Array]:
         """Gradient (p,) and Hessian (p, p) of :meth:`value`, exact."""
         gradient, hessian = self._data_derivatives(theta)
-        d_gradient, d_hessian = self._determinant_derivatives(theta)
+        d_gradient, d_hessian = self.determinant_derivatives(theta)
         T = self.arrays.sample.periods
         return gradient + T * d_gradient, hessian + T * d_hessian
 
@@ -138,7 +142,7 @@ class SystemLikelihood:
         v = e.T @ D  # (m, p)
         gradient = np.einsum("ma,ma->a", D, eP[:, owner])
         same = P[np.ix_(owner, owner)]
-        hessian = -same * (D.T @ D) + self._concentration(P, v, owner)
+        hessian = -same * (D.T @ D) + self.concentration(P, v, owner)
         for row, g in enumerate(self.active):  # ∂²e/∂δ∂λ = WZ
             cross = arrays.lagged[1][g].T @ eP[:, g]
             block = arrays.block(g)
@@ -146,15 +150,16 @@ class SystemLikelihood:
             hessian[K + row, block] -= cross
         return gradient, hessian
 
-    def _concentration(self, P: Array, v: Array, owner: NDArray[np.intp]) -> Array:
-        """What moving Σ̂ along adds to the Hessian."""
+    def concentration(self, P: Array, v: Array, owner: NDArray[np.intp]) -> Array:
+        """What moving Σ̂ along adds to the Hessian, (…, p, p)."""
         N = self.arrays.sample.observations
         if self.sigma_form == "diagonal":
-            own = np.diag(P)[owner] * v[owner, np.arange(len(owner))]
-            return 2 / N * np.outer(own, own) * (owner[:, None] == owner)
+            own = np.diagonal(P, axis1=-2, axis2=-1)[..., owner] * v[..., owner, np.arange(len(owner))]
+            return 2 / N * own[..., :, None] * own[..., None, :] * (owner[:, None] == owner)
         Pv = P @ v
-        swap = Pv[owner, :].T  # [a, b] = (P v_a)_{g(b)}
-        return (swap * swap.T + P[np.ix_(owner, owner)] * (v.T @ Pv)) / N
+        swap = Pv[..., owner, :].swapaxes(-1, -2)  # [a, b] = (P v_a)_{g(b)}
+        same = P[..., owner[:, None], owner]
+        return (swap * swap.swapaxes(-1, -2) + same * (v.swapaxes(-1, -2) @ Pv)) / N
 
     def lagged_residuals(self, theta: Array) -> list[Array]:
         """W u_g = −∂e_g/∂λ_g, for the equations with a λ."""
@@ -165,40 +170,37 @@ class SystemLikelihood:
         Wy, WZ = arrays.lagged
         return [(Wy[:, g] - WZ[g] @ delta[arrays.block(g)])[:, None] for g in self.active]
 
-    def _determinant_derivatives(self, theta: Array) -> tuple[Array, Array]:
-        """∂M/∂γ_gl = −ι_gι_l', ∂M/∂ψ_gl = −ω ι_gι_l' for M = Γ − ωΨ; traces of M⁻¹∂M, summed over ω."""
+    def determinant_derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """∂M/∂γ_gl = −ι_gι_l', ∂M/∂ψ_gl = −ω ι_gι_l' for M = Γ − ωΨ; traces of M⁻¹∂M, summed over ω; θ (…, p)."""
         delta, lam = self.split(theta)
-        links, K = self.arrays.links, int(self.arrays.bounds[-1])
-        p = len(theta)
-        gradient, hessian = np.zeros(p), np.zeros((p, p))
+        links, K, p = self.arrays.links, int(self.arrays.bounds[-1]), theta.shape[-1]
+        gradient, hessian = np.zeros(theta.shape), np.zeros((*theta.shape, p))
         gamma, psi = coefficient_matrices(delta, links, self.arrays.m)
         omega = self.determinant_eigenvalues
-        inverse = np.linalg.inv(gamma - omega[:, None, None] * psi)
+        inverse = np.linalg.inv(gamma[..., None, :, :] - omega[:, None, None] * psi[..., None, :, :])
         load = np.where(links.lagged, omega[:, None], 1.0)  # (n, links)
-        gradient[links.position] = -np.real(inverse[:, links.column, links.row] * load).sum(axis=0)
-        mixed = inverse[:, links.column[:, None], links.row[None, :]]  # [a, b] = M⁻¹ at (l_a, g_b)
-        second = mixed * mixed.transpose(0, 2, 1) * load[:, :, None] * load[:, None, :]
-        hessian[np.ix_(links.position, links.position)] = -np.real(second.sum(axis=0))
-        ratio = omega / (1 - lam[self.active, None] * omega)
-        gradient[K:] = -np.real(ratio.sum(axis=1))
-        hessian[np.arange(K, p), np.arange(K, p)] = -np.real((ratio**2).sum(axis=1))
+        gradient[..., links.position] = -np.real(inverse[..., links.column, links.row] * load).sum(axis=-2)
+        mixed = inverse[..., links.column[:, None], links.row[None, :]]  # [a, b] = M⁻¹ at (l_a, g_b)
+        second = mixed * mixed.swapaxes(-1, -2) * load[:, :, None] * load[:, None, :]
+        hessian[..., links.position[:, None], links.position] = -np.real(second.sum(axis=-3))
+        ratio = omega / (1 - lam[..., self.active, None] * omega)
+        gradient[..., K:] = -np.real(ratio.sum(axis=-1))
+        hessian[..., np.arange(K, p), np.arange(K, p)] = -np.real((ratio**2).sum(axis=-1))
         return gradient, hessian
 
-    def room(self, theta: Array, step: Array) -> float:
-        """How far along ``step`` the first det(Γ − ω_iΨ) or I − λ_gW becomes singular; inf when none does."""
-        delta, lam = self.split(theta)
-        d_delta, d_lam = self.split(step)
-        real = self._real
-        gamma, psi = coefficient_matrices(delta, self.arrays.links, self.arrays.m)
-        d_gamma, d_psi = coefficient_matrices(d_delta, self.arrays.links, self.arrays.m)
-        d_gamma = d_gamma - np.eye(self.arrays.m)
-        nearest = first_crossing(gamma - real[:, None, None] * psi, d_gamma - real[:, None, None] * d_psi)
-        if len(self.active):
-            slope = d_lam[self.active, None] * real
-            left = 1 - lam[self.active, None] * real
-            ratio = np.divide(left, slope, out=np.full_like(left, np.inf), where=slope > 0)
-            nearest = min(nearest, float(ratio.min()))
-        return nearest
+    def room(self, theta: Array, step: Array) -> Array:
+        """How far along ``step`` (…, p) the first det(Γ − ω_iΨ) or I − λ_gW becomes singular, (…); inf when none does."""
+        (delta, lam), (d_delta, d_lam) = self.split(theta), self.split(step)
+        links, m, real = self.arrays.links, self.arrays.m, self.real[:, None, None]
+        gamma, psi = (part[..., None, :, :] for part in coefficient_matrices(delta, links, m))
+        d_gamma, d_psi = (part[..., None, :, :] for part in coefficient_matrices(d_delta, links, m))
+        nearest = first_crossing(gamma - real * psi, d_gamma - np.eye(m) - real * d_psi)
+        if not len(self.active):
+            return nearest
+        slope = d_lam[..., self.active, None] * self.real
+        left = 1 - lam[..., self.active, None] * self.real
+        ratio = np.divide(left, slope, out=np.full_like(left, np.inf), where=slope > 0)
+        return np.minimum(nearest, ratio.min(axis=(-2, -1)))
 
 
 def slopes_of(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArray[np.intp]]:
@@ -223,12 +225,13 @@ def real_eigenvalues(omega: NDArray) -> Array:
     return omega.real[np.abs(omega.imag) <= UNIT_ROOT_TOLERANCE * np.abs(omega).max()]
 
 
-def first_crossing(start: Array, slope: Array) -> float:
-    """Smallest s > 0 at which det(A_i + s D_i) = 0 for some i; A, D are (n, m, m), A non-singular."""
+def first_crossing(start: Array, slope: Array) -> Array:
+    """Smallest s > 0 at which det(A_i + s D_i) = 0 for some i; A, D are (…, n, m, m), A non-singular."""
     roots = np.linalg.eigvals(np.linalg.solve(start, slope))
     size = np.abs(roots)
     blocking = (np.abs(roots.imag) <= 1e-9 * np.maximum(size, 1e-300)) & (roots.real < 0)
-    return float((-1 / roots.real[blocking]).min()) if np.any(blocking) else np.inf
+    at = np.divide(-1.0, roots.real, out=np.full(roots.shape, np.inf), where=blocking)
+    return at.min(axis=(-2, -1), initial=np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +256,7 @@ class SystemMaximum:
 
 def maximise_system(likelihood: SystemLikelihood, starts: list[Array]) -> SystemMaximum:
     """Climb from each start (pulled into the admissible region if outside) and keep the highest maximum."""
-    found = [_climb(likelihood, _inside(likelihood, start)) for start in starts]
+    found = [_climb(likelihood, pulled_inside(likelihood, start)) for start in starts]
     interior = [f for f in found if not f.at_bound]
     ranked = sorted(interior or found, key=lambda f: -f.log_likelihood)
     modes: list[float] = []
@@ -292,18 +295,18 @@ def ridge_height(likelihood: SystemLikelihood, theta: Array) -> float:
                 start[exogenous] = np.linalg.lstsq(arrays.Z[h][:, exogenous - block.start], left, rcond=None)[
                     0
                 ]
-            found = _climb(likelihood, _inside(likelihood, start))
+            found = _climb(likelihood, pulled_inside(likelihood, start))
             best = max(best, found.log_likelihood if found.at_bound else -np.inf)
     return best
 
 
-def _inside(likelihood: SystemLikelihood, start: Array) -> Array:
+def pulled_inside(likelihood: SystemLikelihood, start: Array) -> Array:
     """Pull γ, ψ and λ towards zero until the straight path from there is admissible."""
     moving = np.zeros(len(start), dtype=bool)
     moving[likelihood.arrays.links.position] = True
     moving[int(likelihood.arrays.bounds[-1]) :] = True
     origin = np.where(moving, 0.0, start)
-    room = likelihood.room(origin, start - origin)
+    room = float(likelihood.room(origin, start - origin))
     return origin + min(1.0, EDGE * room) * (start - origin)
 
 
@@ -341,7 +344,7 @@ def _line_search(
     likelihood: SystemLikelihood, theta: Array, value: float, step: Array, decrement: float
 ) -> tuple[Array, float] | None:
     """Halve the step until ln L rises enough; None when rounding leaves nothing to gain."""
-    length = min(1.0, EDGE * likelihood.room(theta, step))
+    length = min(1.0, EDGE * float(likelihood.room(theta, step)))
     for _ in range(60):
         trial = theta + length * step
         risen = likelihood.value(trial)

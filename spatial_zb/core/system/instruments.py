@@ -16,8 +16,6 @@ in Nagar's (1959, Econometrica 27) bias of 2SLS and as LIML has it. An exactly i
 
 Nothing asks that W or the units be the same in every period: with effects of any kind taken out of H, H'Wy has no effects
 in its noise, whatever W does to them, and N_jk = Σ_t H_t' f_jk(W_t) H_t over the rows that exist.
-
-Estimates of many samples of a system need their products only; those by 2SLS and 3SLS are below.
 """
 
 from __future__ import annotations
@@ -50,8 +48,6 @@ ABOVE = 0.1
 ROOM = 1.02
 #: Newton stops at a step of this share of a standard error, whose square is left, or after so many steps and halvings.
 STEP, STEPS, HALVINGS = 1e-6, 60, 30
-#: Where the smallest eigenvalue of A'A at unit diagonal is below this, samples are looked at one by one.
-TOLD_APART = 1e-9
 #: A solution further from the uncorrected estimate than so many standard errors is not its correction.
 NEAR = 10.0
 
@@ -269,6 +265,15 @@ class _Points:
         return _Points(self.value[which], self.slope[which], self.size[which])
 
 
+def onto_instruments(arrays: SystemArrays, products: SystemProducts) -> Array:
+    """diag(H'Z_g) (R, m, q, K)."""
+    _, z_places = places(arrays)
+    out = np.zeros((len(products.onto), arrays.m, products.onto.shape[1], len(z_places)))
+    for g in range(arrays.m):
+        out[:, g, :, arrays.block(g)] = products.onto[:, :, z_places[arrays.block(g)]]
+    return out
+
+
 class _Recentred:
     """f(δ) = D'(Φ⊗I)(H'y − Dδ) − b(δ, Σ(δ)) and its derivatives, of R samples."""
 
@@ -283,7 +288,7 @@ class _Recentred:
         self.arrays, self.spectrum, self.gram = arrays, spectrum, products.gram / arrays.sample.observations
         (R, q, _), m, K = products.onto.shape, arrays.m, int(arrays.bounds[-1])
         self.y_places, self.z_places = places(arrays)
-        D = _onto(arrays, products)
+        D = onto_instruments(arrays, products)
         weighted = np.einsum("rgl,rlqk->rgqk", weight, D)
         across = weighted.reshape(R, m * q, K).swapaxes(1, 2)
         self.left = across @ D.reshape(R, m * q, K)
@@ -382,66 +387,3 @@ def residual_maker(arrays: SystemArrays, delta: Array) -> Array:
 def _over_nodes(a: NDArray, b: NDArray) -> NDArray:
     """Σ_v a_rvph b_rvpk, (R, p, h, k)."""
     return a.transpose(0, 2, 3, 1) @ b.transpose(0, 2, 1, 3)
-
-
-# --- Estimates of many samples
-
-
-def instrumental_many(
-    arrays: SystemArrays, products: SystemProducts, joint: bool, spectrum: WeightedSpectrum | None
-) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-    """2SLS or 3SLS of R samples of a system without λ, with classical errors.
-
-    δ̂ (R, K), Σ̂ (R, m, m), the covariance (R, K, K), and which samples are settled: those whose instruments tell the
-    coefficients apart, and with a ``spectrum`` those that have a solution near the estimate that is not recentred.
-    """
-    R, m, lam = len(products.gram), arrays.m, np.zeros(arrays.m)
-    identity = np.broadcast_to(np.eye(m), (R, m, m))
-    delta, inverse, settled = _projected(arrays, products, identity)
-    weight = identity
-    for again in range(1 + joint):
-        if again:
-            weight = np.linalg.inv(_sigma(arrays, products, delta))
-            plain, inverse, told = _projected(arrays, products, weight)
-            settled &= told
-            delta = plain if spectrum is None else delta
-        if spectrum is not None:
-            sizes = np.eye(m) / np.einsum("rgg->rg", _sigma(arrays, products, delta))[:, None]
-            delta, near = recentred_many(arrays, products, lam, weight if again else sizes, spectrum, delta)
-            settled &= near
-    sigma = _sigma(arrays, products, delta)
-    spread = np.linalg.inv(weight) if joint else sigma
-    loads = np.einsum("rgl,rgqk->rlkq", weight, _onto(arrays, products))
-    cov = inverse @ np.einsum("rgl,rgkq,rljq->rkj", spread, loads, loads, optimize=True) @ inverse
-    return delta, sigma, (cov + cov.swapaxes(1, 2)) / 2, settled
-
-
-def _onto(arrays: SystemArrays, products: SystemProducts) -> Array:
-    """diag(H'Z_g) (R, m, q, K)."""
-    _, z_places = places(arrays)
-    out = np.zeros((len(products.onto), arrays.m, products.onto.shape[1], len(z_places)))
-    for g in range(arrays.m):
-        out[:, g, :, arrays.block(g)] = products.onto[:, :, z_places[arrays.block(g)]]
-    return out
-
-
-def _projected(
-    arrays: SystemArrays, products: SystemProducts, weight: Array
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """As :func:`_solve` of R samples, the inverse (R, K, K) of what it divides by, and where that has one to speak of."""
-    A, (y_places, _) = _onto(arrays, products), places(arrays)
-    R, m, q, K = A.shape
-    weighted = np.einsum("rgl,rlqk->rgqk", weight, A).reshape(R, m * q, K).swapaxes(1, 2)
-    lhs = weighted @ A.reshape(R, m * q, K)
-    rhs = weighted @ products.onto[:, :, y_places].swapaxes(1, 2).reshape(R, m * q, 1)
-    scale = 1 / np.sqrt(np.einsum("rkk->rk", lhs))
-    scaled = lhs * scale[:, :, None] * scale[:, None]
-    told = np.linalg.eigvalsh(scaled)[:, 0] > TOLD_APART
-    scaled[~told] = np.eye(K)
-    inverse = np.linalg.inv(scaled) * scale[:, :, None] * scale[:, None]
-    return (inverse @ rhs)[:, :, 0], inverse, told
-
-
-def _sigma(arrays: SystemArrays, products: SystemProducts, delta: Array) -> Array:
-    full = residual_maker(arrays, delta)
-    return full.swapaxes(1, 2) @ products.gram @ full / arrays.sample.observations

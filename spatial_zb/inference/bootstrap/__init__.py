@@ -28,6 +28,7 @@ from spatial_zb.inference.bootstrap.record import (
     Interval,
     Replicated,
     Resampled,
+    by_the_room,
     differences_of,
     effects_of,
     explosive_replicates,
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
 
 #: Fewest replicates for limits of 95 %.
 FEWEST = 99
-#: Numbers of resampled panels held at once.
-CHUNK = 4_000_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -152,9 +151,9 @@ def bootstrap(
         Seed; every replicate draws from its own stream, so that the numbers do not depend on ``workers``.
     workers
         Processes, or an :class:`spatial_zb.Execution`, where replicates are estimated one by one: the store then holds
-        parameters, covariance and ``at_bound`` of each. With ``covariance="information"`` and few units, maximum likelihood
-        (fixed effects; random ones with a lag of y; lags in time, but for ``"yang"``) estimates all replicates together, in
-        less than a second: nothing is shared out or stored then. Which models: spatial-zb docs bootstrap.
+        parameters, covariance and ``at_bound`` of each. Most models with classical errors and few units estimate all
+        replicates together, in less than a second: nothing is shared out or stored then. Which models: spatial-zb docs
+        bootstrap.
 
     Raises
     ------
@@ -276,20 +275,9 @@ def all_at_once(
     ConvergenceError
         Fewer than half of them have a solution.
     """
+    many, alone = partial(source.all_at_once, scheme), partial(_refit, source, scheme)
     seeds = [child_of(root, place) for place in range(replicates)]
-    size, parts = max(1, CHUNK // source.room), list[Replicated]()
-    for first in range(0, replicates, size):
-        some = seeds[first : first + size]
-        found, settled = source.all_at_once(scheme, [np.random.default_rng(seed) for seed in some])
-        for place in np.flatnonzero(~settled).tolist():
-            again = _refit(source, scheme, first + place, some[place])
-            found.draws[place], found.covariances[place] = again["params"], again["cov"]
-            found.at_bound[place] = again["at_bound"]
-        parts.append(found)
-        if workers.progress:
-            workers.progress(min(first + size, replicates), replicates, 0.0)
-    columns = zip(*((part.draws, part.covariances, part.at_bound) for part in parts), strict=True)
-    return _enough(source, Replicated(*map(np.concatenate, columns)))
+    return _enough(source, by_the_room(many, alone, seeds, source.room, workers.progress))
 
 
 def _enough(source: Source, found: Replicated) -> Replicated:

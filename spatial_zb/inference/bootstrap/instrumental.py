@@ -23,12 +23,12 @@ from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.instruments import (
     WeightedSpectrum,
-    instrumental_many,
     many_columns,
     products_of,
     spectrum_near,
 )
 from spatial_zb.core.system.moments import forward_deviations
+from spatial_zb.core.system.samples import instrumental_many
 from spatial_zb.inference.bootstrap.record import Replicated
 from spatial_zb.inference.bootstrap.static import (
     ShapeSource,

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ from spatial_zb.models.fit import Estimates, Fit
 from spatial_zb.models.regimes import regime_contrast, regime_labels
 
 Interval = Literal["percentile", "basic", "bca", "studentised"]
+#: Numbers of resampled panels held at once.
+CHUNK = 4_000_000
 #: Share of replicates at the end of the admissible interval, or without a solution, from which it is said.
 BOUND_WARNING = 0.05
 #: Share of the replicates that must have effects for intervals of effects.
@@ -44,6 +46,28 @@ class Replicated:
     draws: Array
     covariances: Array
     at_bound: NDArray[np.bool_]
+
+
+def by_the_room(
+    many: Callable[[list[np.random.Generator]], tuple[Replicated, NDArray[np.bool_]]],
+    alone: Callable[[int, np.random.SeedSequence], dict[str, Any]],
+    seeds: list[np.random.SeedSequence],
+    room: int,
+    progress: Any,
+) -> Replicated:
+    """Replicates by ``many`` from as many streams as CHUNK holds of ``room`` numbers; ``alone`` those not settled."""
+    size, parts = max(1, CHUNK // room), []
+    for first in range(0, len(seeds), size):
+        some = seeds[first : first + size]
+        found, settled = many([np.random.default_rng(seed) for seed in some])
+        for place in np.flatnonzero(~settled).tolist():
+            again = alone(first + place, some[place])
+            found.draws[place], found.covariances[place] = again["params"], again["cov"]
+            found.at_bound[place] = again["at_bound"]
+        parts.append((found.draws, found.covariances, found.at_bound))
+        if progress:
+            progress(min(first + size, len(seeds)), len(seeds), 0.0)
+    return Replicated(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import renamed
+from spatial_zb.base.arguments import child_of, renamed
 from spatial_zb.base.errors import ConvergenceError, SpecificationError
 from spatial_zb.base.execute import Execution, run_tasks
 from spatial_zb.base.notes import Note, about, tell
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors, error_pool, independent_parts
+from spatial_zb.core.laws.replicates import inverses
 from spatial_zb.core.system.arrays import (
     Sources,
     SystemArrays,
     SystemGenerator,
+    lag_stacked,
     system_population,
 )
 from spatial_zb.core.system.dynamic import CarriedGenerator, follow
 from spatial_zb.core.system.fiml import maximise_system
 from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import instrumental
+from spatial_zb.core.system.instruments import many_columns, products_of
+from spatial_zb.core.system.moments import forward_deviations
+from spatial_zb.core.system.samples import instrumental_many, many_lagged_columns, maximise_many
 from spatial_zb.effects.responses import responses_at, responses_axes, responses_errors
 from spatial_zb.effects.system import (
     average_system_effects,
@@ -38,8 +43,10 @@ from spatial_zb.effects.table import EFFECTS, refuse_shape
 from spatial_zb.inference.bootstrap.record import (
     BOUND_WARNING,
     Interval,
+    Replicated,
     Resampled,
     Statistics,
+    by_the_room,
     few_at_edge,
     system_without_maximum,
 )
@@ -168,10 +175,18 @@ def bootstrap_system(
         )
     generator = _generator(fit)
     task = partial(_refit, fit, generator, scheme)
-    found = run_tasks(task, range(replicates), seed=root, workers=workers)
-    draws, covariances, at_bound = (
-        np.stack([one[name] for one in found]) for name in ("params", "cov", "at_bound")
-    )
+    if isinstance(generator, SystemGenerator) and _together(fit):
+        run_tasks(task, [], workers=replace(workers, scheduler=None))  # refuses what it refuses elsewhere
+        many = partial(_all_at_once, fit, generator, scheme)
+        room = 4 * fit.residuals.size * sum(2 + block.shape[1] for block in fit.design.arrays.Z)
+        seeds = [child_of(root, place) for place in range(replicates)]
+        once = by_the_room(many, task, seeds, room, workers.progress)
+        draws, covariances, at_bound = once.draws, once.covariances, once.at_bound
+    else:
+        found = run_tasks(task, range(replicates), seed=root, workers=workers)
+        draws, covariances, at_bound = (
+            np.stack([one[name] for one in found]) for name in ("params", "cov", "at_bound")
+        )
     ends, notes = int(at_bound.sum()), tuple[Note, ...]()
     if ends > BOUND_WARNING * replicates:
         notes = about(fit.subject, [system_without_maximum(ends, replicates, _by(fit))])
@@ -208,6 +223,44 @@ def _refit(
     errors = draw_errors(fit.residuals, scheme, fit.sigma.to_numpy(), sample, effects, rng)
     params, cov, at_bound = _estimate(fit, generator.sample(errors))
     return {"params": params, "cov": cov, "at_bound": at_bound}
+
+
+def _together(fit: SystemFit) -> bool:
+    """Whether many panels can be estimated at once: errors from products of the data, and instruments without λ."""
+    if fit.method == "fiml":
+        return fit.covariance == "information"
+    spectrum = fit.design.spectrum if fit.bias_correction else None
+    whole = spectrum is None or not np.isfinite(
+        spectrum.reach
+    )  # powers of W reach as far as each panel needs
+    return kind_of(fit.covariance) == "classical" and not any(fit.design.arrays.lag_error) and whole
+
+
+def _all_at_once(
+    fit: SystemFit, generator: SystemGenerator, scheme: Scheme, rngs: list[np.random.Generator]
+) -> tuple[Replicated, NDArray[np.bool_]]:
+    """A panel for each stream, and which are settled."""
+    arrays, effects = generator.arrays, generator.effects
+    sigma, sample = fit.sigma.to_numpy(), generator.arrays.sample
+    errors = [draw_errors(fit.residuals, scheme, sigma, sample, effects, rng) for rng in rngs]
+    noise = forward_deviations(np.stack(errors, axis=2), effects)  # (T*, n, R, m)
+    Y = generator.responses(noise)
+    WY = lag_stacked(arrays.matrix, Y, sample.centred)
+    where, p = fit.coefficient_positions, len(fit.params)
+    order = np.concatenate([where, np.setdiff1d(np.arange(p), where)])
+    if fit.method == "fiml":
+        lags = WY, lag_stacked(arrays.matrix, WY, sample.centred)
+        columns = many_lagged_columns(arrays, Y, lags)
+        likelihood = system_likelihood(replace(fit.design, arrays=arrays), fit.sigma_form)
+        gram = columns.swapaxes(1, 2) @ columns
+        theta, hessian, settled = maximise_many(likelihood, gram, fit.params.to_numpy()[order])
+        cov = inverses(-hessian)
+    else:
+        spectrum = fit.design.spectrum if fit.bias_correction else None
+        products = products_of(many_columns(arrays, Y, WY), arrays.H)
+        theta, _, cov, settled = instrumental_many(arrays, products, fit.method.endswith("3sls"), spectrum)
+    back = np.argsort(order)
+    return Replicated(theta[:, back], cov[:, back][:, :, back], np.zeros(len(rngs), dtype=bool)), settled
 
 
 def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) -> tuple[Array, Array, bool]:

@@ -17,8 +17,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.compare.battery import Changes, Robustness, robustness
 from spatial_zb.compare.bayes import ModelProbabilities, Prior, model_probabilities
 from spatial_zb.compare.crosscheck import crosscheck
-from spatial_zb.compare.family import LAGS
-from spatial_zb.compare.nested import compare_fits
+from spatial_zb.compare.family import LAGS, compare_fits
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.explore.local import local_moran
