@@ -201,7 +201,7 @@ class _Many:
         return gradient + T * d_gradient, hessian + T * d_hessian
 
     def lengths(self, theta: Array, step: Array) -> Array:
-        """How much of each step (K,) may be taken; all where its size says that no det(Γ − ωΨ) or I − λW is singular on it."""
+        """How much of each step (K,) may be taken: all where its size says that nothing is singular on it."""
         likelihood = self.likelihood
         (delta, lam), (d_delta, d_lam) = likelihood.split(theta), likelihood.split(step)
         real, links, m = likelihood.real[:, None, None], likelihood.arrays.links, likelihood.arrays.m

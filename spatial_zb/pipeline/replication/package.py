@@ -18,8 +18,7 @@ from typing import Any
 import spatial_zb
 from spatial_zb.base.errors import DataError, OutputError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.pipeline.replication import Comparison, compare_results
-from spatial_zb.pipeline.replication.readme import DIGEST, readme
+from spatial_zb.pipeline.replication import DIGEST, Comparison, compare_results, readme
 from spatial_zb.pipeline.running import WORK, run
 from spatial_zb.report.files import SHAPEFILE_PARTS, atomic_path, fingerprint, input_record
 from spatial_zb.report.folder import MANIFEST, inside, read_manifest
