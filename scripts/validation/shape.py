@@ -29,6 +29,8 @@ from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.shape import ShapeDesign, build_shape, placed, read_lags, shape_cov
+from spatial_zb.models.system import _fit_instrumental
+from spatial_zb.models.system.design import SystemDesign, design_of_rows
 from spatial_zb.weights.periods import row_blocks
 
 from .places import OUT, SIZES, complete, weights
@@ -68,9 +70,7 @@ def design() -> list[Cell]:
     larger = [(n, T) for n in SIZES[1:] for T in LENGTHS]
     cells += [(name, model, "iid", *size) for model in INSTRUMENTAL for name in shapes for size in larger]
     cells += [("late 50 %", model, "AR 0.7", *size) for model in INSTRUMENTAL for size in larger]
-    cells += [
-        (name, "system, 3SLS", "iid", *size) for name in ("late 50 %", "W every year") for size in larger
-    ]
+    cells += [("late 50 %", "system, 3SLS", "iid", *size) for size in larger]
     return cells
 
 
@@ -277,25 +277,44 @@ def by_system(
     E = inverse[: len(unit), : len(unit)] * BETA[0]
     true = {"beta": float(BETA[0]), "gamma": float(MUTUAL[0]), "psi": float(OWN[0])}
     true |= {"direct": float(np.trace(E)) / len(E), "indirect": float(E.sum() - np.trace(E)) / len(E)}
-    pairs = zip(noise(cell, rng, count)[:, there], noise(cell, rng, count)[:, there], strict=True)
-    for e, v in pairs:
+    names = ("y", "g", "x1", "x2", "x3", "x4")
+    first = np.column_stack([np.random.default_rng(0).standard_normal(mean.shape), x])  # y is to come
+    designs = {
+        name: (design_of_rows(SYSTEM, *panel_of(part, first[kept], names), 2, ("rows",), True), kept)
+        for name, (part, kept) in both.items()
+    }
+    for e, v in zip(noise(cell, rng, count)[:, there], noise(cell, rng, count)[:, there], strict=True):
         errors = np.column_stack([e, TOGETHER * e + np.sqrt(1 - TOGETHER**2) * v])
         y = (inverse @ (mean + errors).T.ravel()).reshape(2, -1).T
-        for name, (part, kept) in both.items():
-            yield name, three_stage(part, np.hstack([y, x])[kept]), true
+        for name, (rows, kept) in designs.items():
+            yield name, three_stage(rows, y[kept]), true
 
 
-def three_stage(world: World, values: NDArray[np.float64]) -> Found:
+def three_stage(design: SystemDesign, y: NDArray[np.float64]) -> Found:
     """Value, standard error and quantile of the first equation's coefficients and of the effects of its x on it."""
-    panel, W = panel_of(world, values, ("y", "g", "x1", "x2", "x3", "x4"))
-    fit = zb.fit_system(SYSTEM, panel, W, "3sls")
+    rows, whole = design.rows, design.whole
+    assert rows is not None, "on rows"
+    assert whole is not None, "on rows"
+    cubes = [placed(column, rows.present) for column in y.T]
+    own, lagged = (
+        np.column_stack([rows.taken(part) for part in parts])
+        for parts in (cubes, [rows.lag(cube) for cube in cubes])
+    )
+    Z = [block.copy() for block in whole.Z]
+    for at, g, l, lag in zip(
+        *(getattr(whole.links, k) for k in ("position", "row", "column", "lagged")), strict=True
+    ):
+        Z[g][:, at - whole.bounds[g]] = (lagged if lag else own)[:, l]
+    drawn_arrays = replace(whole, y=own, Z=tuple(Z))
+    drawn_design = replace(design, whole=drawn_arrays, arrays=rows.turned(drawn_arrays))
+    fit = _fit_instrumental(drawn_design, "3sls", "classical", True)
     effects = zb.spatial_effects(fit) if fit.converged and fit.stability().stable else None
     if effects is None or effects.reason is not None:
         return None
-    rows = fit.tidy().set_index(["equation", "term"]).loc["one"]
+    own_rows = fit.tidy().set_index(["equation", "term"]).loc["one"]
     found = effects.tidy().set_index(["response", "source", "effect"]).loc[("one", "x1")]
     names = {"beta": "x1", "gamma": "g", "psi": "W_y"}
-    out = {name: rows.loc[term, ["estimate", "std_error"]] for name, term in names.items()}
+    out = {name: own_rows.loc[term, ["estimate", "std_error"]] for name, term in names.items()}
     out |= {name: found.loc[name, ["estimate", "std_error"]] for name in ("direct", "indirect")}
     return {name: (float(value), float(error), 1.959964) for name, (value, error) in out.items()}
 
