@@ -80,7 +80,6 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
     spec, record, N, units = fit.spec, fit.convergence, fit.nobs, len(fit.panel.units)
     rho = float(fit.params.get("rho", 0.0))
     interval = fit.design.interval if spec.spatial_terms else (-1.0, 1.0)
-    shaped = isinstance(fit.design, ShapeDesign)
     if record.at_bound:
         notes.append(moments_at_end(*interval))
     if spec.lag_y and not is_inside(rho, fit.design):
@@ -102,13 +101,7 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
     if units <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
         cells = int(np.isfinite(fit.residuals).sum())
         notes.append(few_units(units, cells, BOOTSTRAP, "spatial-zb docs validation/gmm"))
-    if (
-        record.converged
-        and not shaped
-        and fit.covariance not in CLUSTERED
-        and not spec.lag_error
-        and not spec.endog
-    ):
+    if record.converged and fit.covariance not in CLUSTERED and not spec.lag_error and not spec.endog:
         notes += notes_on_correlation(errors_of_fit(fit), fit.covariance)
     return tuple(notes)
 

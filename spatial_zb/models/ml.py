@@ -297,7 +297,9 @@ def tied_in_rows(F: float, q: int, left: int, p: float, shift: float, share: flo
 def errors_of_fit(fit: Fit) -> Errors | RowErrors:
     """Residuals of a fit, and what least squares with its regressors takes out of them."""
     rho, lam = (float(fit.params.get(name, 0.0)) for name in ("rho", "lam"))
-    if fit.estimator == "adjusted_score":
+    if (
+        fit.design.shape_facts
+    ):  # given ρ exogenous coefficients are those of least squares, by instruments too
         design: Any = fit.design
         return errors_of_rows(ShapePoint(estimate_at(ShapeScore(design.shape, design.values), rho, lam)))
     delta = fit.params[list(fit.spec.terms)].to_numpy()

@@ -15,6 +15,8 @@ from spatial_zb.core.system.moments import forward_deviations, row_deviations
 from spatial_zb.inference.bootstrap import source_of
 from spatial_zb.models.design import build_design
 from spatial_zb.models.gmm import fit_gmm
+from spatial_zb.models.ml import errors_of_fit
+from spatial_zb.models.notes import correlated_over_time
 from spatial_zb.models.shape import build_shape, read_lags
 from spatial_zb.models.system import _fit_instrumental
 from spatial_zb.models.system.design import design_of_rows
@@ -316,6 +318,20 @@ def test_a_bootstrap_draws_rows_and_endogenous_regressors_with_their_errors(unev
         assert np.isnan(drawn["w"]).sum() == (~there).sum()
         assert not np.allclose(drawn["w"][there], uneven.array("w")[there])
     assert np.isfinite(source.estimate(drawn).params).all()
+
+
+def test_errors_that_last_are_said_of_rows_too(uneven, changing):
+    there, r = uneven.present, np.random.default_rng(2)
+    lasting = np.cumsum(r.normal(size=there.shape), axis=0)
+    y = np.where(there, uneven.array("x1") + lasting, np.nan)
+    spec = DurbinSpec("y", ["x1", "x2"], lag_x=[])
+    fit = fit_durbin(spec, uneven.with_columns({"y": y}), changing, "gmm")
+    errors = errors_of_fit(fit)
+    assert np.sort(errors.e[errors.when >= 0]) == pytest.approx(np.sort(fit.residuals[there]), abs=1e-10)
+    assert any(note.kind is correlated_over_time for note in fit.notes)
+    assert not any(
+        note.kind is correlated_over_time for note in fit_durbin(spec, uneven, changing, "gmm").notes
+    )
 
 
 @pytest.mark.parametrize(
