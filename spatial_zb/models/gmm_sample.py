@@ -25,6 +25,7 @@ from spatial_zb.core.system.moments import (
 )
 from spatial_zb.core.system.sets import SCORE_CLUSTERS
 from spatial_zb.core.transforms import EffectSpace, TransformedSample, demean, spatial_lag
+from spatial_zb.core.unit_rows import RowErrors, row_errors
 from spatial_zb.models.design import ABSORBED, Design, stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.shape import REASONS, ShapeDesign, placed
@@ -218,6 +219,13 @@ class Rows:
     def placed(self, values: Array) -> Array:
         """Stacked rows (M, k) as (T, n, k), NaN where there is none."""
         return np.where(self.present[..., None], values.reshape(*self.present.shape, -1), np.nan)
+
+    def errors(self, e: Array, X: Array) -> RowErrors:
+        """Residuals (T, n) and what effects and regressors (M, k) took out of them, for tests of them."""
+        (period, unit), space = np.nonzero(self.present), self.effects
+        rows = X.reshape(*self.present.shape, -1)[self.present]
+        own = space.columns, space.values
+        return row_errors(unit, period, e[self.present], rows, own, space.others)
 
     def grouped(self, basis: Array) -> tuple[tuple[sparse.csr_array, Array], ...]:
         """Each W_t that differs, with the instruments (T_t, n_t, q) of its periods."""

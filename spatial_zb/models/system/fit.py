@@ -26,6 +26,7 @@ from spatial_zb.core.system.identification import (
     instrument_strength,
     kind_of,
 )
+from spatial_zb.core.unit_rows import RowErrors
 from spatial_zb.models.fit import NOT_CONVERGED, OF_THE_SOLUTION, Estimates
 from spatial_zb.models.system.design import SystemDesign, instrument_columns
 from spatial_zb.models.system.spec import SystemSpec
@@ -243,26 +244,26 @@ class SystemFit(Estimates):
         return table if self.converged else table.assign(sigma2=np.nan, r2_within=np.nan, serial_p=np.nan)
 
     @cached_property
-    def errors(self) -> dict[str, Errors]:
+    def errors(self) -> dict[str, Errors | RowErrors]:
         """Residuals of each equation and what its regressors, as the instruments give them, took out of them.
 
-        Empty with random effects, which correlate errors over time by themselves, with too few periods for a test, absent
-        rows, and lags in time, which have a test of their own (:attr:`persistence`).
+        Empty with random effects, which correlate errors over time by themselves, with too few periods for a test, and with
+        lags in time, which have a test of their own (:attr:`persistence`).
         """
-        arrays = self.design.arrays
+        arrays, rows = self.design.whole or self.design.arrays, self.design.rows
         within = self.spec.transform in ("unit", "two_way")
         few = 2 + within > len(self.panel.periods)
-        if self.design.strata is not None or few or self.spec.dynamic or self.design.rows is not None:
+        if self.design.strata is not None or few or self.spec.dynamic:
             return {}
         _, Z = arrays.filtered(np.asarray(self.convergence.lam))
-        out = {}
+        out: dict[str, Errors | RowErrors] = {}
         for g, name in enumerate(self.spec.names):
             hat = arrays.H @ (arrays.H.T @ Z[g])
             hat[:, arrays.endogenous[g] :] = Z[g][:, arrays.endogenous[g] :]
-            scaled = hat / np.sqrt((hat**2).sum(axis=0))
-            basis = within_residuals(np.linalg.qr(scaled)[0], arrays.sample)
-            e = self.residuals[:, :, g]
-            out[name] = Errors(e, basis, np.zeros_like(e), self.spec.transform)
+            Q = np.linalg.qr(hat / np.sqrt((hat**2).sum(axis=0)))[0]
+            e, basis = self.residuals[:, :, g], within_residuals(Q, arrays.sample)
+            plain = Errors(e, basis, np.zeros_like(e), self.spec.transform)
+            out[name] = plain if rows is None else rows.errors(e, hat)
         return out
 
     def identification(self) -> pd.DataFrame:
@@ -385,7 +386,6 @@ class SystemFit(Estimates):
         J, df, p = (np.nan, 0, np.nan) if self.spec.dynamic else self._exclusions(g).test()
         if not self.converged and np.any(self.convergence.lam):  # of data filtered by a λ that is none
             J = p = np.nan
-        n_periods, n_units = len(self.panel.periods), len(self.panel.units)
         row = {
             "equation": name,
             "excluded": found.excluded,
@@ -396,7 +396,7 @@ class SystemFit(Estimates):
             "order": found.order,
             "identified": found.identified,
             "instruments": len(self.instruments),
-            "instrument_limit": n_units * n_periods / 10,
+            "instrument_limit": len(self.panel.units) * len(self.panel.periods) / 10,
             "used": ", ".join(self.instruments),
             "dropped": ", ".join(self.dropped),
             "sw_f_min": strength.sw_f[weakest] if finite else np.nan,
