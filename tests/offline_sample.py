@@ -21,7 +21,7 @@ from spatial_zb.report.page import (
     Variable,
     draw_outlines,
 )
-from spatial_zb.report.tables.table import HeaderCell, Number, Table, TableStyle, body
+from spatial_zb.report.tables.table import HeaderCell, Link, Links, Number, Table, TableStyle, body
 from spatial_zb.report.tables.text import clean
 
 #: Names that would run, break out of their element, turn the line round or be calculated, if anything let them.
@@ -78,6 +78,14 @@ def table(key: str, title: str, rows: list[tuple[str, float]]) -> TableItem:
     return TableItem(tables, {language: TableStyle(language=language) for language in tables})
 
 
+def led() -> TableItem:
+    """A table that leads to one that other choices hide, to a figure, and to what the page does not have."""
+    links = Links((Link("Table A", "three"), Link("Figure <A>", "drawn", figure=True), Link("Table B", "gone")))
+    head = ((HeaderCell("Claim"), HeaderCell("See")),)
+    tables = {one: Table(f"Claims ({one})", "led", head, (body("c", links),)) for one in ("en", "zh")}
+    return TableItem(tables, {one: TableStyle(language=one) for one in tables})
+
+
 def chosen(item: TableItem, **choices: str) -> TableItem:
     return TableItem(
         item.tables, item.styles, {key: Text(f"{word} en", f"{word} zh") for key, word in choices.items()}
@@ -97,7 +105,7 @@ def chart(label: str, **choices: str) -> ChartItem:
             drawing = draw_chart([panel], Chart("<b>one</b>", "y"), style)
         drawings[language] = inline_svg(drawing.figure, label, f"chart-{language}")
     words = {key: Text(f"{word} en", f"{word} zh") for key, word in choices.items()}
-    return ChartItem(Text(label, label), drawings, words)
+    return ChartItem(Text(label, label), drawings, words, "drawn")
 
 
 def small_content(rows: int = 3, columns: int = 4) -> Content:
@@ -179,7 +187,7 @@ def small_content(rows: int = 3, columns: int = 4) -> Content:
                 "map",
                 Text("Named as the map", "与地图同名"),
                 Text("", ""),
-                (Paragraphs(Text("Said", "说明"), (Text("One\nTwo", "一\n二"),)),),
+                (Paragraphs(Text("Said", "说明"), (Text("One\nTwo", "一\n二"),)), led()),
             ),
         ),
         atlas=atlas,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from spatial_zb.base.text import Language, Text
-from spatial_zb.pipeline.running import run
-from spatial_zb.report.tables.layouts.claims import VERDICTS
+from spatial_zb.pipeline.running import Stage, run
+from spatial_zb.report.tables.layouts.claims import EXHIBITS, VERDICTS
 from spatial_zb.study import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ industry, employees of scientific research and technical services for talent (se
 
 *Supported*: the 95 % interval lies on the side that the claim says. *Contradicted*: on the other side. *Not supported*: it
 holds zero, or the number compared with; that is not a proof of the contrary. Ranks and falls: by the shares that stand below
-the table of each study.
+the table of each study. *Table, figure*: where the results of the study show more, by the names of their files.
 """,
     "zh": """# 理论论断与数据的对照
 
@@ -36,12 +36,16 @@ the table of each study.
 人才（见各研究的说明）。
 
 *支持*：95%区间位于论断所指的一侧。*相反*：位于另一侧。*未获支持*：区间包含零或所比较的数，这并不证明相反的论断。
+*表、图*：该研究结果中可进一步查看的文件名。
 """,
 }
 HEADS = {
-    "en": ("Measure", "Study", "Number", "95 % interval", "Verdict"),
-    "zh": ("测度", "研究", "数值", "95%区间", "判断"),
+    "en": ("Measure", "Study", "Number", "95 % interval", "Verdict", "Table, figure"),
+    "zh": ("测度", "研究", "数值", "95%区间", "判断", "表、图"),
 }
+#: Stages with a table or figure that a claim names, and the study whose pictures are in the documentation.
+SHOWN: Sequence[Stage] = ("data", "moran", "dynamics", "models", "systems", "maps", "claims")
+MAIN = "bay_area"
 MADE = """
 Made by `python scripts/derive_claims.py` (`--check` derives it again and compares).
 """
@@ -69,7 +73,7 @@ def _rows() -> Iterator[pd.DataFrame]:
             continue
         with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            outcome = run(study, ["claims"], out=Path(place) / "out")
+            outcome = run(study, SHOWN, out=Path(place) / "out")
             frame = pd.read_csv(outcome.folder / "tidy" / "claims.csv", keep_default_na=True)
         yield frame.assign(study=path.stem)
 
@@ -79,9 +83,9 @@ def page_of(rows: pd.DataFrame) -> str:
     parts = []
     for language in ("en", "zh"):
         claim = "claim" if language == "en" else "claim_zh"
-        lines = [INTRO[language], f"| {' | '.join(HEADS[language])} |", "|---|---|--:|--:|---|"]
+        lines = [INTRO[language], f"| {' | '.join(HEADS[language])} |", "|---|---|--:|--:|---|---|"]
         for said, group in rows.groupby(claim, sort=False):
-            lines.append(f"| **{said}** | | | | |")
+            lines.append(f"| **{said}** | | | | | |")
             lines += [_line(record, language) for record in group.to_dict("records")]
         parts.append("\n".join(lines) + "\n")
     return f"{parts[0]}{MADE}\n{parts[1]}"
@@ -98,7 +102,16 @@ def _line(record: dict, language: Language) -> str:
     shown = "–" if pd.isna(number) else f"{100 * number:.0f} %" if record["percent"] else _number(number)
     limits = "–" if pd.isna(low) else f"[{_number(low)}, {_number(high)}]"
     verdict = Text.of(VERDICTS[record["verdict"]]).pick(language)
-    return f"| {words} | `{record['study']}` | {shown} | {limits} | {verdict} |"
+    see = ", ".join(_link(record, kind) for kind in EXHIBITS if not pd.isna(record[kind]))
+    return f"| {words} | `{record['study']}` | {shown} | {limits} | {verdict} | {see or '–'} |"
+
+
+def _link(record: dict, kind: str) -> str:
+    """The name of a file of the results; a figure that the documentation has can be looked at."""
+    stem = str(record[kind])
+    image = f"images/{stem}.png"
+    shown = kind == "figure" and record["study"] == MAIN and (PAGE.parent / image).is_file()
+    return f"[`{stem}`]({image})" if shown else f"`{stem}`"
 
 
 def _number(value: float) -> str:

@@ -13,6 +13,7 @@ from spatial_zb.base.arguments import alpha_of
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.results import ResultTable, coefficient_columns, quantile
 from spatial_zb.core import Array
+from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.dynamic import Carried
 from spatial_zb.core.system.paths import average_responses, shock_paths
 from spatial_zb.effects.system import SHOCK
@@ -52,7 +53,12 @@ class Responses(Effects):
         Raises
         ------
         SpecificationError
-            Spatial errors; more than 3,000 units times equations.
+            More than 3,000 units times equations.
+
+        Notes
+        -----
+        Spatial errors u = (I − λW)⁻¹ε: a shock is ε, of one city, and what of it reaches others within the period counts as
+        from that city. Its responses are Φ_h(I − λW)⁻¹.
         """
         assert isinstance(self.fit, SystemFit), "made of a system"
         return _variance_shares(self.fit, self.detail["horizons"], level)
@@ -232,13 +238,7 @@ def _of_one(
 
 
 def _variance_shares(fit: SystemFit, horizons: int, level: float) -> ResultTable:
-    spatial = [name for name, equation in fit.spec.equations.items() if equation.lag_error]
     n, m = len(fit.panel.units), len(fit.spec.names)
-    if spatial:
-        raise SpecificationError(
-            f"Shares of variance need errors that are independent over space: {listed(spatial)} have lag_error=True.",
-            f"方差分解须误差在空间上独立：{listed_zh(spatial)}含lag_error=True。",
-        )
     if n * m > MOST_ROWS:
         raise SpecificationError(
             f"Shares of variance need the response of all to all, of {n * m:,} rows here; {MOST_ROWS:,} are the most. Read "
@@ -280,9 +280,11 @@ def _variance_shares(fit: SystemFit, horizons: int, level: float) -> ResultTable
 def _second_moments(fit: SystemFit, carried: Carried, theta: Array, horizons: int) -> tuple[Array, Array]:
     """M (h + 1, 2, m, m, m): Σ over horizons so far of the mean over units i of Φ_gi,lj Φ_gi,kj, own (j = i) and all j.
 
-    And derivatives (h + 1, 2, m, m, m, p).
+    And derivatives (h + 1, 2, m, m, m, p). Φ is of ε: with spatial errors what comes first is (I − λ_lW)⁻¹.
     """
     m, n, p = len(fit.spec.names), len(fit.panel.units), len(theta)
+    matrix, lam = fit.weights.matrix, carried.likelihood.split(theta)[1]
+    filters = {l: filter_solver(matrix, lam[l]) for l in carried.likelihood.active}
     M, dM = np.zeros((horizons + 1, 2, m, m, m)), np.zeros((horizons + 1, 2, m, m, m, p))
     size = max(1, MOST_ROWS * 40 // (m * m * n))
     for first in range(0, n, size):
@@ -290,9 +292,15 @@ def _second_moments(fit: SystemFit, carried: Carried, theta: Array, horizons: in
         start = np.zeros((m, n, m, len(chosen)))
         for l in range(m):
             start[l, chosen, l, np.arange(len(chosen))] = 1.0
-        paths, slopes = shock_paths(carried, theta, horizons, fit.weights.matrix, start.reshape(m, n, -1))
+            if l in filters:
+                start[l, :, l] = filters[l](start[l, :, l])
+        paths, slopes = shock_paths(carried, theta, horizons, matrix, start.reshape(m, n, -1))
         paths = paths.reshape(horizons + 1, m, n, m, len(chosen))
         slopes = slopes.reshape(horizons + 1, m, n, m, len(chosen), p)
+        for place, l in enumerate(filters, start=p - len(filters)):  # ∂(I − λW)⁻¹/∂λ = (I − λW)⁻¹W(I − λW)⁻¹
+            moved = np.zeros((m, n, len(chosen)))
+            moved[l] = filters[l](matrix @ start[l, :, l])
+            slopes[:, :, :, l, :, place] = shock_paths(carried, theta, horizons, matrix, moved)[0]
         own = paths[:, :, chosen, :, np.arange(len(chosen))]  # (j, h, g, l)
         d_own = slopes[:, :, chosen, :, np.arange(len(chosen))]
         M[:, 0] += np.einsum("jhgl,jhgk->hglk", own, own) / n

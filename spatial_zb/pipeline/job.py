@@ -16,6 +16,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.execute import Execution
+from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import LANGUAGES, Language, Text
 from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.prepare import Prepared
@@ -55,12 +56,13 @@ class MadeTable:
 
 @dataclass(frozen=True, eq=False)
 class MadeFigure:
-    """A figure of a stage by language, as an element of the page."""
+    """A figure of a stage by language, as an element of the page; ``stem`` is that of its files."""
 
     stage: str
     title: Text
     drawings: Mapping[Language, str]
     choices: Mapping[str, Text] = field(default_factory=dict)
+    stem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class Made:
         Why there is no fit, by the key that it would have.
     moran
         By sample, variable and weights.
+    leads
+        Tests of who leads whom by system, sample and weights.
     clusters
         Codes of local Moran clusters by unit id, under variable and period.
     warned
@@ -135,6 +139,7 @@ class Made:
     fits: list[Estimated] = field(default_factory=list)
     refused: dict[tuple[str, ...], SpatialZbError] = field(default_factory=dict)
     moran: dict[tuple[str, str, str], MoranTable] = field(default_factory=dict)
+    leads: dict[tuple[str, str, str], TestTable] = field(default_factory=dict)
     clusters: dict[tuple[str, int], pd.Series] = field(default_factory=dict)
     warned: list[warnings.WarningMessage] = field(default_factory=list)
     paths: list[tuple[str, UnitPaths]] = field(default_factory=list)
@@ -322,7 +327,7 @@ class Job:
                 mark = f"f{len(self.made.items)}{language}"
                 drawings[language] = inline_svg(figure, shown.pick(language), mark)
         if shown is not None and drawings and max(map(len, drawings.values())) <= MOST_BYTES:
-            self.made.items.append(MadeFigure(self.stage, shown, drawings, choices or {}))
+            self.made.items.append(MadeFigure(self.stage, shown, drawings, choices or {}, stem))
         self.tick(stem)
 
     def say(self, what: Text, how_far: str) -> None:

@@ -44,8 +44,8 @@ Stage = Literal[
     "systems",
     "compare",
     "crosscheck",
-    "claims",
     "maps",
+    "claims",
     "report",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)

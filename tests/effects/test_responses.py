@@ -18,9 +18,9 @@ N, H = 14, 4
 EXACT = 1e-10
 
 
-def fit_of(W, effects: str = "two_way") -> zb.models.system.fit.SystemFit:
+def fit_of(W, effects: str = "two_way", lag_error: bool = False) -> zb.models.system.fit.SystemFit:
     equations = {
-        "a": zb.Equation("a", x=["x"], lag_endog=["b"]),
+        "a": zb.Equation("a", x=["x"], lag_endog=["b"], lag_error=lag_error),
         "b": zb.Equation("b", ["a"], ["x"], time_lag=["b"]),
     }
     spec = zb.SystemSpec(equations, effects, time_lag=True, lag_time_lag=True)
@@ -132,12 +132,23 @@ def test_what_is_zero_by_construction_claims_nothing():
     assert now[["std_error", "p_value", "conf_low"]].isna().all(axis=None)
 
 
-def test_shares_of_variance_by_loops(fit):
+@pytest.fixture(scope="module")
+def spatial():
+    """Spatial errors in the first equation only."""
+    return fit_of(directed_knn(N), lag_error=True)
+
+
+@pytest.mark.parametrize("errors", ["independent", "spatial"])
+def test_shares_of_variance_by_loops(errors, request):
     """Σ over horizons and shocked cities of squared responses to Σ's columns; first and last in the order."""
+    fit = request.getfixturevalue("fit" if errors == "independent" else "spatial")
     found = zb.impulse_responses(fit, 2).variance_shares().tidy()
     S, A = matrices(fit)
     sigma = fit.sigma.to_numpy()
-    phi = [np.linalg.inv(S)]
+    lam = carried_fit(fit).likelihood.split(fit.params.to_numpy()[array_order(fit)])[1]
+    assert (lam != 0).tolist() == [errors == "spatial", False]
+    spread = np.linalg.inv(np.eye(2 * N) - np.kron(np.diag(lam), fit.weights.matrix.toarray()))
+    phi = [np.linalg.inv(S) @ spread]
     for _ in range(2):
         phi.append(np.linalg.solve(S, A @ phi[-1]))
     blocks = np.array(phi).reshape(3, 2, N, 2, N)
@@ -174,7 +185,8 @@ def test_shares_of_a_clustered_fit_are_the_same_with_limits_of_its_own(fit):
     assert (found["conf_high"] >= direct["conf_high"]).all()
 
 
-def test_slopes_of_the_moments_behind_the_shares(fit):
+def test_slopes_of_the_moments_behind_the_shares(spatial):
+    fit = spatial
     carried, theta = carried_fit(fit), fit.params.to_numpy()[array_order(fit)]
     _, slopes = _second_moments(fit, carried, theta, 1)
     step = 1e-5

@@ -87,6 +87,16 @@ def test_every_measure_has_a_row_and_a_verdict(made):
     assert any("7 claims" in line.en for line in outcome.reading)
 
 
+def test_rows_name_the_table_and_figure_that_show_more(made):
+    outcome, rows, _ = made
+    assert rows["table"].iloc[2] == "effects_m"
+    tables = {path.stem for path in (outcome.folder / "tables").iterdir()}
+    assert set(rows["table"].dropna()) <= tables
+    text = (outcome.folder / "tables" / "claims.md").read_text("utf-8")
+    assert "Table A" in text
+    assert "Table A effects\\_m" in text
+
+
 def test_effects_are_those_of_the_run(made):
     outcome, rows, _ = made
     effects = pd.read_csv(outcome.folder / "tidy" / "effects_m.csv")

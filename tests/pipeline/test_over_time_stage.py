@@ -25,6 +25,13 @@ y = "y1"
 [systems.duo.equations.talent]
 y = "y2"
 x = ["x1"]
+[[claims]]
+claim = {{ en = "Industry draws talent", zh = "产业带动人才" }}
+measure = "granger"
+system = "duo"
+source = "industry"
+response = "talent"
+part = "own"
 [output]
 report = true
 """
@@ -54,7 +61,7 @@ def written(folder: Path, more: str = "") -> Path:
 def results(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("duo")
     path = written(folder / "a")
-    assert main(["system", str(path)]) == 0
+    assert main(["run", str(path)]) == 0
     return folder / "a" / "results" / "tiny"
 
 
@@ -79,6 +86,17 @@ def test_frames_hold_what_the_tables_show(results):
     assert set(by_city["unit"]) == set(IDS)
     shares = pd.read_csv(results / "tidy/system_duo_all_queen_variance_shares.csv")
     assert shares["share_high"].between(0, 1).all()
+
+
+def test_a_claim_has_the_p_value_of_the_table_that_it_names(results):
+    row = pd.read_csv(results / "tidy/claims.csv").iloc[0]
+    tests = pd.read_csv(results / f"tidy/{row['table']}.csv").set_index(["source", "response", "part"])
+    assert row["p_value"] == tests.loc[("industry", "talent", "own"), ["p_value", "p_cluster"]].max()
+    assert (results / "figures/en" / f"{row['figure']}.svg").exists()
+    page = (results / "report.html").read_text("utf-8")
+    for anchor in (f"table-{row['table']}", f"figure-{row['figure']}"):
+        assert page.count(f'id="{anchor}"') == 1
+        assert page.count(f'href="#{anchor}"') == 2  # in either language
 
 
 def test_words_and_figures(results):

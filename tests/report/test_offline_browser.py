@@ -125,6 +125,23 @@ def downloaded(page, button: str) -> tuple[str, list[list[str]]]:
     return caught.value.suggested_filename, list(csv.reader(io.StringIO(text[1:])))
 
 
+def test_links_of_a_table_show_what_is_hidden(opened):
+    with opened() as page:
+        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = false; })")
+        links = page.locator("#table-led .en a")
+        assert links.all_inner_texts() == ["Table A", "Figure <A>"]
+        assert page.locator("#table-led .en td").inner_text() == "Table A, Figure <A>, Table B"
+        assert not page.locator("#table-three").is_visible()
+        for _ in range(2):  # the second time the address is the same
+            links.first.click()
+            page.wait_for_function("!document.getElementById('table-three').hidden")
+            assert page.locator("#table-three").is_visible()
+            page.select_option("#part-models select[data-dimension=sample]", index=0)
+            assert not page.locator("#table-three").is_visible()
+        links.last.click()
+        assert page.locator("#figure-drawn .en.chart").is_visible()
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_variable_year_and_classes_change_the_map(opened, size):
     values = small_content().atlas.variables[0].values

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,8 @@ from spatial_zb.hypotheses.granger import granger
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Estimated, Job, MadeTable, Verdict, span_words, unit_names
-from spatial_zb.report.tables.layouts.claims import VERDICTS, claims_table
-from spatial_zb.report.tables.table import TableLook
+from spatial_zb.report.tables.layouts.claims import VERDICTS, claims_table, rules_note
+from spatial_zb.report.tables.table import Table, TableLook
 from spatial_zb.report.verdict import least_sure
 from spatial_zb.report.words import EFFECTS
 from spatial_zb.study import Claim
@@ -48,13 +48,17 @@ NO_DETAIL = Text("", "")
 
 @dataclass(frozen=True)
 class Measured:
-    """What one measure gave: a number with limits or without, a verdict, and where it is shown; ``percent``: a share."""
+    """What one measure gave: a number with limits or without, a verdict, and where more is shown; ``percent``: a share.
+
+    ``table`` and ``figure`` are stems of files, blank where the run made none.
+    """
 
     words: Text
     found: Interval
     verdict: str
     detail: Text = NO_DETAIL
-    see: str = ""
+    table: str = ""
+    figure: str = ""
     p_value: float = np.nan
     percent: bool = False
 
@@ -67,13 +71,14 @@ def confront(job: Job) -> list[Text]:
     rows = []
     for claim in claims:
         found = MEASURES[claim.measure](job, claim)
-        rows.append((claim.claim, found))
+        gone = _without(job, claim) if claim.variables else NO_DETAIL
+        rows.append((claim.claim, replace(found, detail=_and(found.detail, gone))))
         job.tick(f"{len(rows)}/{len(claims)}")
     frame = pd.DataFrame([_record(said, found) for said, found in rows])
     job.tidy("claims", _plain(frame))
     job.table(
         lambda look: claims_table(frame, LEVEL, look=look),
-        TableLook(notes=[_rules(), *([Text.of(job.source)] if job.source else [])]),
+        TableLook(notes=[rules_note(LEVEL, OFTEN, SELDOM), *([Text.of(job.source)] if job.source else [])]),
     )
     job.made.verdicts.append(Verdict("claims", _in_short(frame)))
     return []
@@ -90,7 +95,8 @@ def _record(claim: Text, found: Measured) -> dict[str, object]:
         "percent": found.percent,
         "verdict": found.verdict,
         "detail": found.detail,
-        "see": found.see,
+        "table": found.table,
+        "figure": found.figure,
     }
 
 
@@ -101,19 +107,6 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
         out.insert(out.columns.get_loc(name) + 1, f"{name}_zh", [text.zh for text in out[name]])
         out[name] = [text.en for text in out[name]]
     return out
-
-
-def _rules() -> Text:
-    level, often, seldom = f"{100 * LEVEL:g}", f"{100 * OFTEN:g}", f"{100 * SELDOM:g}"
-    return Text(
-        f"Supported: the {level} % interval lies on the side that the claim says. Contradicted: it lies on the other side. "
-        "Not supported: it holds zero (or the number compared with). Ranks: supported where the units named are among the "
-        f"first in {often} % of unit-years or more, contradicted in {seldom} % or fewer. Falls: supported where at least "
-        "half of the units fell. Intervals of correlations, means and trends treat units as independent.",
-        f"支持：{level}%区间位于论断所指的一侧；相反：位于另一侧；未获支持：区间包含零（或所比较的数）。"
-        f"排名：所列地区在{often}%以上的地区-年份居于前列为支持，不超过{seldom}%为相反。"
-        "下降：至少半数地区下降为支持。相关系数、均值与趋势的区间以地区相互独立为前提。",
-    )
 
 
 def _in_short(frame: pd.DataFrame) -> Text:
@@ -161,7 +154,7 @@ def _labels(job: Job, claim: Claim) -> list[Text]:
 def _correlation(job: Job, claim: Claim) -> Measured:
     values, periods, _ = _values(job, claim)
     one, other = values[..., 0], values[..., 1]
-    a, b = _labels(job, claim)
+    a, b = labels = _labels(job, claim)
     place = Text("of the same unit", "同一地区")
     if claim.weights is not None:
         other = _lagged(job, claim, other)
@@ -194,7 +187,7 @@ def _correlation(job: Job, claim: Claim) -> Measured:
         found,
         verdict_of(found, claim.expected),
         detail,
-        _exhibit(job, "moran"),
+        *_shown_with(job, claim, labels),
     )
 
 
@@ -224,20 +217,20 @@ def _effect(job: Job, claim: Claim) -> Measured:
     ]
     if not fits or fits[-1].effects is None:
         return _unmeasured(words, Text("the model has no effects in this run", "本次运行中该模型没有效应"))
-    return _of_effects(fits[-1], claim, words, _exhibit(job, "models", "effects", model.name))
+    key = f"effects_{model.name}"
+    return _of_effects(fits[-1], claim, words, (_table(job, [key]), _figure(job, [key])))
 
 
-def _of_effects(one: Estimated, claim: Claim, words: Text, see: str) -> Measured:
+def _of_effects(one: Estimated, claim: Claim, words: Text, see: tuple[str, str]) -> Measured:
     assert one.effects is not None, "asked before"
     frame = one.effects.tidy()
     row = frame[(frame["term"] == claim.term) & (frame["effect"] == claim.effect)]
     if not len(row) or not np.isfinite(row["conf_low"].iloc[0]):
         reason = one.effects.reason
-        return _unmeasured(words, Text("not computed", "未计算") if reason is None else reason.text, see)
+        return _unmeasured(words, Text("not computed", "未计算") if reason is None else reason.text, *see)
     found = Interval(*(float(row[name].iloc[0]) for name in ("estimate", "conf_low", "conf_high")))
-    return Measured(
-        words, found, verdict_of(found, claim.expected), see=see, p_value=float(row["p_value"].iloc[0])
-    )
+    p = float(row["p_value"].iloc[0])
+    return Measured(words, found, verdict_of(found, claim.expected), NO_DETAIL, *see, p_value=p)
 
 
 def _granger(job: Job, claim: Claim) -> Measured:
@@ -258,7 +251,9 @@ def _granger(job: Job, claim: Claim) -> Measured:
         return _unmeasured(
             words, Text("no system over time was estimated in this run", "本次运行未得到动态系统的估计")
         )
-    tests, paths = granger(fits[0]).tidy(), impulse_responses(fits[0], 1, source=claim.source).tidy()
+    made = job.made.leads.get((system.name, sample, W))
+    tests = (granger(fits[0]) if made is None else made).tidy()
+    paths = impulse_responses(fits[0], 1, source=claim.source).tidy()
     test = tests[
         (tests["response"] == claim.response)
         & (tests["source"] == claim.source)
@@ -276,7 +271,10 @@ def _granger(job: Job, claim: Claim) -> Measured:
     if np.isfinite(p) and p >= 1 - LEVEL and verdict in ("supported", "contradicted"):
         verdict = "unsupported"
     detail = Text(f"Granger test, p = {p:.2f}", f"格兰杰检验p = {p:.2f}") if np.isfinite(p) else NO_DETAIL
-    return Measured(words, found_here, verdict, detail, _exhibit(job, "systems", system.name), p)
+    stem = "_".join(["system", system.name, sample, W])
+    table = _table(job, [f"{stem}_granger", f"{stem}_responses", stem])
+    figure = _figure(job, [f"{stem}_responses_{claim.source}"])
+    return Measured(words, found_here, verdict, detail, table, figure, p)
 
 
 def _rank(job: Job, claim: Claim) -> Measured:
@@ -301,6 +299,7 @@ def _rank(job: Job, claim: Claim) -> Measured:
         Interval(share, np.nan, np.nan),
         verdict,
         detail,
+        *_shown_with(job, claim, _labels(job, claim)),
         percent=True,
     )
 
@@ -316,6 +315,8 @@ def _level(job: Job, claim: Claim) -> Measured:
         ),
         found,
         verdict_of(found, claim.expected, against),
+        NO_DETAIL,
+        *_shown_with(job, claim, _labels(job, claim)),
     )
 
 
@@ -337,6 +338,8 @@ def _trend(job: Job, claim: Claim) -> Measured:
         ),
         found,
         verdict_of(found, claim.expected),
+        NO_DETAIL,
+        *_shown_with(job, claim, _labels(job, claim)),
     )
 
 
@@ -364,6 +367,7 @@ def _fall(job: Job, claim: Claim) -> Measured:
             f"{int(whole.sum())}个中{len(gone)}个"
             + (f"：{'、'.join(name.zh for name in gone)}" if gone else ""),
         ),
+        *_shown_with(job, claim, labels),
         percent=True,
     )
 
@@ -372,8 +376,8 @@ def _none(job: Job, claim: Claim) -> Measured:
     return _unmeasured(Text("–", "–"), Text.of(claim.reason or Text("", "")))
 
 
-def _unmeasured(words: Text, why: Text, see: str = "") -> Measured:
-    return Measured(words, NOTHING, "unmeasurable", why, see)
+def _unmeasured(words: Text, why: Text, table: str = "", figure: str = "") -> Measured:
+    return Measured(words, NOTHING, "unmeasurable", why, table, figure)
 
 
 MEASURES: dict[str, Callable[[Job, Claim], Measured]] = {
@@ -388,11 +392,52 @@ MEASURES: dict[str, Callable[[Job, Claim], Measured]] = {
 }
 
 
-def _exhibit(job: Job, stage: str, *words: str) -> str:
-    """Key of the first table of a stage whose key holds these words."""
+def _and(one: Text, other: Text) -> Text:
+    return Text("; ".join(filter(None, (one.en, other.en))), "；".join(filter(None, (one.zh, other.zh))))
+
+
+def _without(job: Job, claim: Claim) -> Text:
+    """Units that the sample lacks for want of data, and so does the number."""
+    gone = [] if claim.units else job.prepared.left_out(claim.sample or job.study.main_sample)
+    if not gone:
+        return NO_DETAIL
+    names = unit_names(job.prepared)
+    said = [names.get(unit, Text.of(str(unit))) for unit in gone]
+    return Text(
+        f"without {' and '.join(name.en for name in said)}, whose figures are incomplete",
+        f"不含数据不全的{'、'.join(name.zh for name in said)}",
+    )
+
+
+def _shown_with(job: Job, claim: Claim, labels: list[Text]) -> tuple[str, str]:
+    """Table and figure of this run that show the variables, the nearest to the measure first."""
+    names, lagged = "_".join(claim.variables), claim.weights is not None
+    first = ["moran_bivariate"] if lagged else ["correlations"] if len(labels) > 1 else list(claim.variables)
+    figures = [f"moran_bivariate_{names}"] if lagged else []
+    figures += [f"map_{names}", *(f"map_{name}" for name in claim.variables)]
+    figures += [f"{kind}_{name}" for kind in ("density", "moran_scatter") for name in claim.variables]
+    return _table(job, [*first, "descriptives"], labels), _figure(job, figures)
+
+
+def _table(job: Job, keys: list[str], labels: Sequence[Text] = ()) -> str:
+    """The first of these tables that the run made and that names what is asked for; blank without one."""
+    made: dict[str, Table] = {}
     for item in job.made.items:
-        if isinstance(item, MadeTable) and item.stage == stage:
-            key = str(next(iter(item.tables.values())).key)
-            if all(word in key for word in words):
-                return key
+        if isinstance(item, MadeTable):
+            table = next(iter(item.tables.values()))
+            made.setdefault(table.key, table)
+    for key in keys:
+        if key in made and (key in job.study.coupling or all(_names(made[key], label) for label in labels)):
+            return key
     return ""
+
+
+def _names(table: Table, label: Text) -> bool:
+    """Whether a line of a table is named by a variable."""
+    firsts = [row.cells[0] for row in table.rows if row.cells]
+    return any(label.en in (first.en if isinstance(first, Text) else str(first)) for first in firsts)
+
+
+def _figure(job: Job, stems: list[str]) -> str:
+    """The first of these figures that the run drew; blank without one."""
+    return next((stem for stem in stems if stem in job.made.titles), "")

@@ -78,7 +78,9 @@ def _tests(job: Job, system: System, facts: Mapping[str, str], fit: SystemFit) -
         return None
     replicates = 0 if system.granger is True else int(system.granger)
     seed = job.seed("granger", system.name, *facts.values())
-    return granger(fit, replicates=replicates, rng=seed)
+    found = granger(fit, replicates=replicates, rng=seed)
+    job.made.leads[system.name, facts["sample"], facts["weights"]] = found
+    return found
 
 
 def _write_responses(
@@ -102,8 +104,7 @@ def _write_responses(
         choices,
     )
     job.tidy(f"{stem}_responses", frame)
-    spatial = any(e.lag_error for e in system.equations.values())
-    if not spatial and responses.reason is None:
+    if responses.reason is None:
         job.tidy(f"{stem}_variance_shares", responses.variance_shares().tidy())
     if responses.reason is not None:
         return

@@ -75,7 +75,9 @@ def write_page(job: Job) -> None:
         sections=sections,
         atlas=atlas,
         findings=tuple(job.made.short_reading()),
-        headline=None if headline is None else ChartItem(headline.title, headline.drawings),
+        headline=None
+        if headline is None
+        else ChartItem(headline.title, headline.drawings, stem=headline.stem),
         limits=tuple(limits(job)),
         warnings=tuple(
             Remarks(title, tuple(remark.text for remark in group))
@@ -179,11 +181,12 @@ def _headline(job: Job) -> MadeFigure | None:
 
 
 def _folded(items: Sequence[MadeTable | MadeFigure | Prose], exhibits: Sequence[MadeTable]) -> list[bool]:
-    """Whether an item is folded: all but words, tables of the paper, and the like of other models, samples and weights."""
+    """Whether an item is folded: all but words, claims, tables of the paper, and their like of other models and samples."""
     kinds = {(item.stage, _kind(item)) for item in exhibits if item.choices}
     return [
         not (
             isinstance(item, Prose)
+            or item.stage == "claims"
             or item in exhibits
             or (isinstance(item, MadeTable) and (item.stage, _kind(item)) in kinds)
         )
@@ -219,7 +222,7 @@ def _item(item: MadeTable | MadeFigure | Prose) -> TableItem | ChartItem | Parag
     from spatial_zb.report.page import ChartItem, Paragraphs, TableItem
 
     if isinstance(item, MadeFigure):
-        return ChartItem(item.title, item.drawings, item.choices)
+        return ChartItem(item.title, item.drawings, item.choices, item.stem)
 
     if isinstance(item, MadeTable):
         return TableItem(item.tables, item.styles, item.choices)

@@ -151,11 +151,15 @@ class TableItem:
 
 @dataclass(frozen=True, eq=False)
 class ChartItem:
-    """A figure in each language, as ``outlines.inline_svg`` gives it; it is not escaped again."""
+    """A figure in each language, as ``outlines.inline_svg`` gives it; it is not escaped again.
+
+    ``stem`` is the name of its files, by which tables link to it.
+    """
 
     title: Text
     drawings: Mapping[Language, str]
     choices: Mapping[str, Text] = field(default_factory=dict)
+    stem: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -88,8 +89,8 @@ def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
             f"languages须取自{listed_zh(LANGUAGES)}，而不是{list(languages)!r}。",
         )
     words = Words(languages)
-    downloads: dict[str, Any] = {}
-    sections = "\n".join(_section(s, words, downloads, languages) for s in content.sections)
+    made = _Made(words, languages, _anchors(content, languages))
+    sections = "\n".join(_section(s, made) for s in content.sections)
     script, css = _script(), markup.CSS + _read("page.css")
     return Template(_read("page.html")).substitute(
         tag=TAGS[languages[0]],
@@ -105,14 +106,14 @@ def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
         pointer=_pointer(content.warnings, languages),
         warnings=_warnings(content.warnings, languages),
         explorer=_read("explorer.html") if content.atlas else "",
-        headline="" if content.headline is None else _headline(content.headline, languages),
+        headline="" if content.headline is None else _headline(content.headline, made),
         sections=sections,
         sources=_list(content.sources, languages),
         review=_in_each(content.review_line, languages),
         colophon=_in_each(content.colophon, languages),
         hide_map="" if content.atlas else "hidden",
         hide_switch="" if len(languages) > 1 else "hidden",
-        data=embedded(page_data(content, words, downloads)),
+        data=embedded(page_data(content, words, made.downloads)),
         script=script,
     )
 
@@ -190,12 +191,42 @@ def _link(section: Section, languages: Sequence[Language]) -> str:
     return f'<li><a href="#{_anchor(section)}">{_in_each(section.title, languages)}</a></li>'
 
 
-def _section(section: Section, words: Words, downloads: dict[str, Any], languages: Sequence[Language]) -> str:
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What the items of the page share: words and languages, ids by exhibit, and the tables to be saved so far."""
+
+    words: Words
+    languages: Sequence[Language]
+    anchors: Mapping[str, TableItem | ChartItem]
+    downloads: dict[str, Any] = field(default_factory=dict)
+
+    def id_of(self, item: TableItem | ChartItem | Paragraphs) -> str:
+        """Attribute of the element; blank for what no table can name."""
+        where = "" if isinstance(item, Paragraphs) else _where(item, self.languages)
+        return f' id="{where}"' if where and self.anchors[where] is item else ""
+
+
+def _where(item: TableItem | ChartItem, languages: Sequence[Language]) -> str:
+    key = item.stem if isinstance(item, ChartItem) else item.tables[languages[0]].key
+    return markup.anchor(key, figure=isinstance(item, ChartItem)) if key else ""
+
+
+def _anchors(content: Content, languages: Sequence[Language]) -> dict[str, TableItem | ChartItem]:
+    """The first table or figure of each name, by its id."""
+    found: dict[str, TableItem | ChartItem] = {}
+    every = [item for section in content.sections for item in (*section.items, *section.more)]
+    for item in [*every, *([content.headline] if content.headline else [])]:
+        if not isinstance(item, Paragraphs):
+            found.setdefault(_where(item, languages), item)
+    return {where: item for where, item in found.items() if where}
+
+
+def _section(section: Section, made: _Made) -> str:
     """A heading, the place where a script puts the switches, and every table and paragraph."""
-    name = _anchor(section)
-    items = "\n".join(_item(item, words, downloads, languages) for item in section.items)
+    name, languages = _anchor(section), made.languages
+    items = "\n".join(_item(item, made) for item in section.items)
     if section.more:
-        folded = "\n".join(_item(item, words, downloads, languages) for item in section.more)
+        folded = "\n".join(_item(item, made) for item in section.more)
         items += f'\n<details class="more"><summary>{_in_each(EVERYTHING, languages)}</summary>\n{folded}</details>'
     effects = _read("effects.html") if section.effects else ""
     paths = _read("paths.html") if section.paths else ""
@@ -212,24 +243,21 @@ def _section(section: Section, words: Words, downloads: dict[str, Any], language
     )
 
 
-def _headline(chart: ChartItem, languages: Sequence[Language]) -> str:
-    return f'<section id="effects-first">{_chart(chart, languages)}</section>'
+def _headline(chart: ChartItem, made: _Made) -> str:
+    return (
+        f'<section id="effects-first"><div{made.id_of(chart)}>{_chart(chart, made.languages)}</div></section>'
+    )
 
 
-def _item(
-    item: TableItem | ChartItem | Paragraphs,
-    words: Words,
-    downloads: dict[str, Any],
-    languages: Sequence[Language],
-) -> str:
-    chosen = escape(embedded(words.numbers(item.choices)))
+def _item(item: TableItem | ChartItem | Paragraphs, made: _Made) -> str:
+    chosen = escape(embedded(made.words.numbers(item.choices)))
     if isinstance(item, Paragraphs):
-        inside = _paragraphs(item, languages)
+        inside = _paragraphs(item, made.languages)
     elif isinstance(item, ChartItem):
-        inside = _chart(item, languages)
+        inside = _chart(item, made.languages)
     else:
-        inside = _table(item, downloads, languages)
-    return f'<div class="item" data-choices="{chosen}">{inside}</div>'
+        inside = _table(item, made)
+    return f'<div class="item"{made.id_of(item)} data-choices="{chosen}">{inside}</div>'
 
 
 def _paragraphs(item: Paragraphs, languages: Sequence[Language]) -> str:
@@ -254,13 +282,14 @@ def _chart(item: ChartItem, languages: Sequence[Language]) -> str:
     )
 
 
-def _table(item: TableItem, downloads: dict[str, Any], languages: Sequence[Language]) -> str:
+def _table(item: TableItem, made: _Made) -> str:
     """The table in each language, and its CSV (of the CSV writer) for the button below it."""
+    languages, downloads = made.languages, made.downloads
     number = f"t{len(downloads)}"
     parts, texts = [], {}
     for language in languages:
         table, style = item.tables[language], item.styles.get(language, TableStyle(language=language))
-        parts.append(f'<div class="{language}">{markup.fragment(table, style)}</div>')
+        parts.append(f'<div class="{language}">{markup.fragment(table, style, made.anchors)}</div>')
         texts[language] = markup.render_csv(table, style).decode("utf-8-sig")
     key = slug(item.tables[languages[0]].key)
     downloads[number] = {"file": key, "text": texts}

@@ -174,7 +174,23 @@ class Number:
     notation: Literal["fixed", "rounded", "p_value"] = "fixed"
 
 
-Cell = None | str | Text | int | Number
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Words that lead to the table of a ``key``, or to the ``figure`` whose files have it as their stem."""
+
+    text: str | Text
+    key: str
+    figure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What a line rests on. A report makes links of those that it shows; every other format prints the words."""
+
+    parts: tuple[Link, ...]
+
+
+Cell = None | str | Text | int | Number | Links
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +323,7 @@ def _check_row(key: str, i: int, row: Row, n: int) -> None:
             f"表{key!r}的第{i + 1}行（{row.kind}）有{len(row.cells)}个单元格，而不是{needed}个。",
         )
     for cell in row.cells:
-        known = cell is None or isinstance(cell, str | Text | Number | Integral)
+        known = cell is None or isinstance(cell, str | Text | Number | Integral | Links)
         if not known or isinstance(cell, bool):
             raise SpecificationError(
                 f"Row {i + 1} of table {key!r} holds {cell!r}; use None, text, an integer or Number(...).",

@@ -13,7 +13,7 @@ from itertools import accumulate
 from numbers import Integral
 
 from spatial_zb.base.text import Text, display_width
-from spatial_zb.report.tables.table import Cell, HeaderCell, Number, Row, Table, TableStyle
+from spatial_zb.report.tables.table import Cell, HeaderCell, Links, Number, Row, Table, TableStyle
 
 DASH = "–"  # en dash: not available
 MINUS = "−"
@@ -39,8 +39,16 @@ def shown(cell: Cell, style: TableStyle) -> Shown:
         return _shown_number(cell, style)
     if isinstance(cell, Integral):
         return Shown(str(int(cell)).replace("-", MINUS), numeric=True)
+    if isinstance(cell, Links):
+        parts = [words(part.text, style) for part in cell.parts]
+        return Shown(between(style).join(parts) or DASH)
     assert isinstance(cell, str | Text), "Table refuses other cells"
     return Shown(words(cell, style))
+
+
+def between(style: TableStyle) -> str:
+    """What stands between words in a list."""
+    return "、" if style.language == "zh" else ", "
 
 
 def _shown_number(cell: Number, style: TableStyle) -> Shown:

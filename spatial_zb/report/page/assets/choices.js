@@ -2,7 +2,7 @@
 
 /**
  * Selects for the dimensions in which `combos` differ; each offers what is there under the choices before it.
- * `changed(combo)` is told of the first choice and of every other.
+ * `changed(combo)` is told of the first choice and of every other. Returns a function that chooses a combo.
  */
 function makeChoices(place, combos, changed) {
   const dimensions = [...new Set(combos.flatMap((combo) => Object.keys(combo)))];
@@ -41,7 +41,15 @@ function makeChoices(place, combos, changed) {
 
   inEachLanguage(redraw);
   changed(current);
+  return (combo) => {
+    current = combo;
+    redraw();
+    changed(current);
+  };
 }
+
+/** How to bring an item to light that other choices hide. */
+const chooses = new Map();
 
 /** Whether everything that one asks for is so in the other. */
 function agrees(asked, combo) {
@@ -55,10 +63,29 @@ function startChoices() {
     const asked = new Map(items.map((item) => [item, JSON.parse(item.dataset.choices)]));
     const combos = fullest([...asked.values()]);
     if (combos.length < 2) continue;
-    makeChoices(part.querySelector(".choices"), combos, (current) => {
+    const choose = makeChoices(part.querySelector(".choices"), combos, (current) => {
       items.forEach((item) => { item.hidden = !agrees(asked.get(item), current); });
     });
+    items.forEach((item) => {
+      chooses.set(item, () => choose(combos.find((combo) => agrees(asked.get(item), combo))));
+    });
   }
+}
+
+/** A link to a table or figure shows it, whatever is folded or chosen otherwise. */
+function startLinks() {
+  const reveal = () => {
+    const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    if (!target || !/^(table|figure)-/.test(target.id)) return;
+    if (target.hidden) chooses.get(target)?.();
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("a")?.hash === location.hash) reveal(); // the same link again
+  });
+  reveal();
 }
 
 /** Distinct combos that are no part of a fuller one. */

@@ -92,4 +92,5 @@ if (data.atlas) {
   startEach("effects", showEffects);
   startEach("paths", showPaths);
 }
+startLinks();
 root.dataset.ready = "true";

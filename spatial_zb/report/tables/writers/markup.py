@@ -10,11 +10,13 @@ import csv
 import hashlib
 import io
 import re
+from collections.abc import Collection
 from html import escape
 from itertools import zip_longest
 
-from spatial_zb.report.tables.table import Cell, Row, Table, TableStyle
-from spatial_zb.report.tables.text import MINUS, continues, note_paragraphs, shown, starts, title_lines, words
+from spatial_zb.report.files import slug
+from spatial_zb.report.tables.table import Cell, Links, Row, Table, TableStyle
+from spatial_zb.report.tables.text import MINUS, between, continues, note_paragraphs, shown, starts, title_lines, words
 
 # A spreadsheet takes such a cell for a formula, full-width signs included.
 _FORMULA = tuple("=+-@＝＋－＠")
@@ -156,8 +158,8 @@ def render_html(table: Table, style: TableStyle) -> str:
     )
 
 
-def fragment(table: Table, style: TableStyle) -> str:
-    """Print a table for a page that has :data:`CSS` in its style sheet."""
+def fragment(table: Table, style: TableStyle, targets: Collection[str] = ()) -> str:
+    """Print a table for a page that has :data:`CSS` in its style sheet; ``targets``: ids of the page that links may name."""
     caption = "<br>".join(map(escape, title_lines(table, style)))
     notes = "".join(f"<p>{escape(note)}</p>" for note in note_paragraphs(table, style))
     lines = [
@@ -167,7 +169,7 @@ def fragment(table: Table, style: TableStyle) -> str:
         "<thead>",
         *(_level(i, table, style) for i in range(len(table.header))),
         "</thead>",
-        *_body(table, style),
+        *_body(table, style, targets),
         "</table>",
         *([f'<div class="notes">{notes}</div>'] if notes else []),
         "</div>",
@@ -194,26 +196,26 @@ def _level(i: int, table: Table, style: TableStyle) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _body(table: Table, style: TableStyle) -> list[str]:
+def _body(table: Table, style: TableStyle, targets: Collection[str]) -> list[str]:
     """Print the rows; a rule starts a new row group."""
     lines = ["<tbody>"]
     for row, following in zip_longest(table.rows, table.rows[1:]):
         if row.kind == "rule":
             lines.append('</tbody><tbody class="rule">')
         else:
-            lines.append(_row(row, table, style, low=continues(following)))
+            lines.append(_row(row, table, style, targets, low=continues(following)))
     return [*lines, "</tbody>"]
 
 
-def _row(row: Row, table: Table, style: TableStyle, *, low: bool) -> str:
+def _row(row: Row, table: Table, style: TableStyle, targets: Collection[str], *, low: bool) -> str:
     """One row; ``low``: numbers stand beside the last line of its name, next to their errors below."""
     if row.kind == "section":
-        heading = _html_cell(row.cells[0], style)
+        heading = _html_cell(row.cells[0], style, targets)
         head = f'<th scope="rowgroup" colspan="{table.n_columns}" class="l">{heading}</th>'
         return f'<tr class="section">{head}</tr>'
     cells = []
     for j, (cell, side) in enumerate(zip(row.cells, table.alignment, strict=True)):
-        text = _html_cell(cell, style)
+        text = _html_cell(cell, style, targets)
         cells.append(
             f'<th scope="row" class="{side}">{text}</th>'
             if j == 0 and text
@@ -223,7 +225,17 @@ def _row(row: Row, table: Table, style: TableStyle, *, low: bool) -> str:
     return f"<tr{kind}>{''.join(cells)}</tr>"
 
 
-def _html_cell(cell: Cell, style: TableStyle) -> str:
+def anchor(key: str, *, figure: bool = False) -> str:
+    """Id of a table or a figure in a page, apart from the other ids whatever its key is."""
+    return f"{'figure' if figure else 'table'}-{slug(key)}"
+
+
+def _html_cell(cell: Cell, style: TableStyle, targets: Collection[str]) -> str:
+    if isinstance(cell, Links) and cell.parts:
+        linked = [(escape(words(p.text, style)), anchor(p.key, figure=p.figure)) for p in cell.parts]
+        return between(style).join(
+            f'<a href="#{where}">{text}</a>' if where in targets else text for text, where in linked
+        )
     printed = shown(cell, style)
     stars = f"<sup>{printed.stars}</sup>" if printed.stars else ""
     return escape(printed.text) + stars
