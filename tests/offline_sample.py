@@ -80,7 +80,9 @@ def table(key: str, title: str, rows: list[tuple[str, float]]) -> TableItem:
 
 def led() -> TableItem:
     """A table that leads to one that other choices hide, to a figure, and to what the page does not have."""
-    links = Links((Link("Table A", "three"), Link("Figure <A>", "drawn", figure=True), Link("Table B", "gone")))
+    links = Links(
+        (Link("Table A", "three"), Link("Figure <A>", "drawn", figure=True), Link("Table B", "gone"))
+    )
     head = ((HeaderCell("Claim"), HeaderCell("See")),)
     tables = {one: Table(f"Claims ({one})", "led", head, (body("c", links),)) for one in ("en", "zh")}
     return TableItem(tables, {one: TableStyle(language=one) for one in tables})

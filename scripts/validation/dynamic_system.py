@@ -20,16 +20,18 @@ from scipy import special, stats
 
 import spatial_zb as zb
 from spatial_zb.core import Array
+from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
 from spatial_zb.core.system.arrays import system_solver
 from spatial_zb.core.system.dynamic import Carried, Followed, follow, follow_restricted
 from spatial_zb.core.system.paths import average_responses
+from spatial_zb.hypotheses.granger import _ratio, wald_f
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.dynamic import Spread, carried_links, carried_of, dynamic_covariance
 from spatial_zb.weights.matrix import weights_eigenvalues
 
 from .places import OUT, complete, weights
 
-SEED, LEAD, BURN_IN = 20261130, 0.15, 40
+SEED, LEAD, BURN_IN, LEVEL = 20261130, 0.15, 40, 0.05
 SIGMA = np.array([[1.0, 0.3], [0.3, 1.0]])
 PSI, BETA, THETA = (0.3, 0.2), (0.5, 0.3), (0.25, -0.2)
 SPEC = zb.SystemSpec(
@@ -178,6 +180,75 @@ def replicate(cell: Cell, index: int) -> dict[str, Any] | None:
     return out
 
 
+def tested(cell: Cell, index: int, ratios: bool) -> list[dict[str, Any]]:
+    """The p-values of zb.granger for one panel, a row for each hypothesis; none without an estimate.
+
+    Most of the time is that of the ratios, which are NaN where they are not asked for.
+    """
+    W = weights(cell.n, "contiguity")
+    panel = draw(cell, W, np.random.default_rng([SEED, *(round(1000 * k) for k in cell.keys), index]))
+    problem = Problem.of(panel, W)
+    carried, found = problem.carried, follow(problem.carried, [problem.start()])
+    if not found.solved:
+        return []
+    kinds = ("information", "cluster")
+    spread = {kind: dynamic_covariance(carried, found.theta, found.weight, kind) for kind in kinds}
+    if not spread["information"].positive:
+        return []
+    rows = []
+    for key in TESTS:
+        at = places(*key)
+        q = len(at)
+        F, left = wald_f(carried, found.theta, spread["information"].cov, at)
+        ratio = (
+            _ratio(carried, found.theta, found.weight, found.adjusted, at)[0]
+            if ratios and key[0] == "b"
+            else np.nan
+        )
+        wald = float(quadratic_form(found.theta[at], spread["cluster"].cov[np.ix_(at, at)]))
+        p = {
+            "f": stats.f.sf(F, q, left),
+            "ratio": stats.chi2.sf(ratio, q),
+            "cluster": cluster_p_value(wald, q, cell.n),
+        }
+        rows.append(
+            {
+                "of": f"{key[1]} leads {key[0]}, {key[2]}",
+                "truth": float(key[0] == "a"),
+                "weight": found.weight,
+            }
+            | p
+        )
+    return rows
+
+
+def sizes(cell: Cell, replications: int, ratios: int) -> pd.DataFrame:
+    """Shares rejected at 5 % by each test of zb.granger, in all panels and where the whole correction is carried.
+
+    Likelihood ratios of what is not there, in the first ``ratios`` panels only.
+    """
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = pd.DataFrame([row for i in range(replications) for row in tested(cell, i, i < ratios)])
+    head, out = dict(zip(("n", "T", "tau", "ar"), cell.keys, strict=True)), []
+    seconds = round(time.perf_counter() - start, 1)
+    for (label, truth), own in found.groupby(["of", "truth"], sort=False):
+        row: dict[str, Any] = {
+            "of": label,
+            "truth": truth,
+            "kept": len(own),
+            "whole": (own["weight"] == 1).mean(),
+        }
+        for kind in ("f", "ratio", "cluster"):
+            known = own[own[kind].notna()]
+            row[f"reject_{kind}"] = (known[kind] < LEVEL).mean()
+            row[f"reject_{kind}_whole"] = (known[kind] < LEVEL)[known["weight"] == 1].mean()
+        row["reject_f_and_cluster"] = (own[["f", "cluster"]].max(axis=1) < LEVEL).mean()
+        out.append(head | row | {"replications": replications, "seed": SEED, "seconds": seconds})
+    return pd.DataFrame(out)
+
+
 def serial(problem: Problem, found: Followed, n: int) -> float:
     """p of the test of serial correlation of both equations."""
     from spatial_zb.models.system.dynamic import _serial_pieces
@@ -278,5 +349,14 @@ def run(replications: int = 200, workers: int = 1) -> None:
         {cell.keys: cell for cell in cells()},
         lambda cell: run_cell(cell, replications if cell.ar == 0 else replications // 2),
         lambda done: done["replications"].isin([replications, replications // 2]) & (done["seed"] == SEED),
+        "%.4g",
+    )
+    most, few = 3 * replications, replications // 2
+    complete(
+        OUT / "dynamic_system_tests.csv",
+        ["n", "T", "tau", "ar"],
+        {cell.keys: cell for cell in cells()},
+        lambda cell: sizes(cell, *((most, replications) if cell.ar == 0 else (few, 0))),
+        lambda done: done["replications"].isin([most, few]) & (done["seed"] == SEED),
         "%.4g",
     )

@@ -15,7 +15,7 @@ from spatial_zb.base.errors import SpecificationError, not_one_of
 from spatial_zb.base.execute import Execution, run_tasks
 from spatial_zb.base.results import NOTHING, Row, TestTable
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array, chi2_tail
+from spatial_zb.core import Array, chi2_tail, f_tail
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors
 from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
 from spatial_zb.core.system.arrays import within_residuals
@@ -35,15 +35,16 @@ FEWEST = 99
 #: Ratios at a smaller share of the correction are not shown.
 LEAST_WEIGHT = 0.5
 LESS = Text(
-    "no likelihood ratio: the data carry less than half of the correction for few periods; read p_cluster",
-    "没有似然比：数据能承受的短时期校正不足一半；请看p_cluster",
+    "no likelihood ratio: the data carry less than half of the correction for few periods",
+    "没有似然比：数据能承受的短时期校正不足一半",
 )
 
 
 def _part(weight: float) -> Text:
     return Text(
-        f"at {weight:.2g} of the correction for few periods, all that both likelihoods carry; p_cluster beside it",
-        f"按短时期校正的{weight:.2g}计算，两个似然最多承受这些；请同时看p_cluster",
+        f"the likelihood ratio is at {weight:.2g} of the correction for few periods, all that both likelihoods carry, and "
+        "rejects too often there",
+        f"似然比按短时期校正的{weight:.2g}计算，两个似然最多承受这些；此时似然比拒绝过多",
     )
 
 
@@ -58,10 +59,12 @@ def granger(
     """Whether a variable of the period before helps to explain another, its own past being there (Granger causality).
 
     For every source and every other variable, lags in the ``own`` city (τ_gl = 0), in the ``neighbours`` (η_gl = 0), and
-    ``both``. First the ratio of the adjusted likelihoods, 2(ℓ_a − ℓ_a restricted) against χ²(q), both at the whole
-    correction, or at as much of it as both carry (``path_weight``): it needs no covariance. Beside it the Wald test by the
-    covariance clustered by unit, against F(q, n − q) after Hotelling's factor, which bears errors that last or have unequal
-    variances (``f_statistic``, ``p_cluster``), and on request the ratio's p-value from panels drawn under the null.
+    ``both``. First Wald's F by the curvature of the adjusted likelihood, F = (N − k)/N · θ'V⁻¹θ/q against F(q, N − k), of
+    N transformed observations and the k terms of the equation (``statistic``, ``p_value``). Beside it the ratio of the
+    adjusted likelihoods, 2(ℓ_a − ℓ_a restricted) against χ²(q), at the whole correction or as much as both carry
+    (``ratio``, ``p_ratio``, ``path_weight``), and the Wald test by the covariance clustered by unit against F(q, n − q)
+    after Hotelling's factor, which bears errors that last or have unequal variances (``f_cluster``, ``p_cluster``). On
+    request F's p-value from panels drawn under the null.
 
     Parameters
     ----------
@@ -78,8 +81,9 @@ def granger(
 
     Returns
     -------
-    TestTable; ``tidy()`` has beside statistic, df and p_value the columns response, source, part, f_statistic, p_cluster,
-    and p_bootstrap. A ratio is NaN, with a note, where the data carry less than half of the correction.
+    TestTable; ``tidy()`` has beside statistic, df and p_value the columns response, source, part, df_denominator, ratio,
+    p_ratio, path_weight, f_cluster, p_cluster and p_bootstrap. A ratio is NaN, with a note, where the data carry less than
+    half of the correction.
 
     Raises
     ------
@@ -123,7 +127,8 @@ def granger(
         raise not_one_of("scheme", scheme, GIVEN_THE_PAST)
     if replicates:
         check_count(replicates, "replicates", FEWEST)
-    rows = [_row(fit, carried, one) for one in asked]
+    tests = _Tests.of(fit, carried)
+    rows = [_row(tests, one) for one in asked]
     if replicates:
         root = seed_of(rng)
         rows = [
@@ -182,29 +187,64 @@ def _ratio(
     return max(0.0, 2 * (adjusted - less.adjusted)), weight
 
 
-def _row(fit: SystemFit, carried: Carried, one: _Asked) -> Row:
-    q, n = len(one.places), len(fit.panel.units)
-    ratio = wald = common = np.nan
+@dataclass(frozen=True, eq=False)
+class _Tests:
+    """What all hypotheses of a fit share: the estimate, its covariances by information and by clusters."""
+
+    fit: SystemFit
+    carried: Carried
+    theta: Array
+    information: Array
+    clustered: Array
+
+    @classmethod
+    def of(cls, fit: SystemFit, carried: Carried) -> _Tests:
+        """NaN in both covariances without an estimate."""
+        theta = _theta(fit)
+        if not fit.converged:
+            nothing = np.full((len(theta),) * 2, np.nan)
+            return cls(fit, carried, theta, nothing, nothing)
+        kinds = ("information", "cluster")
+        return cls(fit, carried, theta, *(_covariance(fit, carried, theta, kind) for kind in kinds))
+
+
+def _covariance(fit: SystemFit, carried: Carried, theta: Array, kind: str) -> Array:
+    """In the order of the arrays, whichever the fit has."""
+    if fit.covariance == kind:
+        order = array_order(fit)
+        return fit.cov.to_numpy()[np.ix_(order, order)]
+    return dynamic_covariance(carried, theta, fit.convergence.weight, kind).cov
+
+
+def wald_f(carried: Carried, theta: Array, V: Array, places: NDArray[np.intp]) -> tuple[float, int]:
+    """F = (N − k)/N · θ'V⁻¹θ/q of coefficients that stand in one equation, and N − k; V is D⁻¹, whose σ² divides by N."""
+    arrays, q = carried.likelihood.arrays, len(places)
+    g = int(np.searchsorted(arrays.bounds, places[0], side="right")) - 1
+    left = arrays.sample.observations - arrays.Z[g].shape[1]
+    wald = float(quadratic_form(theta[places], V[np.ix_(places, places)]))
+    return wald * left / (arrays.sample.observations * q), left
+
+
+def _row(tests: _Tests, one: _Asked) -> Row:
+    fit, carried, theta, places = tests.fit, tests.carried, tests.theta, one.places
+    q, n = len(places), len(fit.panel.units)
+    F, left = wald_f(carried, theta, tests.information, places)
+    wald = float(quadratic_form(theta[places], tests.clustered[np.ix_(places, places)]))
+    ratio = common = np.nan
     if fit.converged:
-        theta, found = _theta(fit), fit.convergence
-        ratio, common = _ratio(carried, theta, found.weight, found.adjusted, one.places)
-        V = _clustered(fit, carried, theta)[np.ix_(one.places, one.places)]
-        wald = float(quadratic_form(theta[one.places], V))
+        ratio, common = _ratio(carried, theta, fit.convergence.weight, fit.convergence.adjusted, places)
     beside: dict[str, Any] = {"response": one.response, "source": one.source, "part": one.part}
-    beside |= {"f_statistic": wald * (n - q) / (q * (n - 1)), "p_cluster": cluster_p_value(wald, q, n)}
-    beside["path_weight"] = common
+    beside |= {
+        "df_denominator": left,
+        "ratio": ratio,
+        "p_ratio": float(chi2_tail(ratio, q)),
+        "path_weight": common,
+    }
+    beside |= {"f_cluster": wald * (n - q) / (q * (n - 1)), "p_cluster": cluster_p_value(wald, q, n)}
     note = NOTHING
     if fit.converged and common < 1:
         note = _part(common) if np.isfinite(ratio) else LESS
-    return Row(one.name.en, ratio, q, float(chi2_tail(ratio, q)), note, more=beside)
-
-
-def _clustered(fit: SystemFit, carried: Carried, theta: Array) -> Array:
-    """The clustered covariance in the order of the arrays, whichever the fit has."""
-    if fit.covariance == "cluster":
-        order = array_order(fit)
-        return fit.cov.to_numpy()[np.ix_(order, order)]
-    return dynamic_covariance(carried, theta, fit.convergence.weight, "cluster").cov
+    return Row(one.name.en, F, q, float(f_tail(F, q, left)), note, more=beside)
 
 
 def _drawn(
@@ -217,7 +257,7 @@ def _drawn(
     seed: np.random.SeedSequence,
     workers: int | Execution,
 ) -> float:
-    """(1 + ratios as large under the null) / (1 + ratios that there are)."""
+    """(1 + F as large under the null) / (1 + F that there are)."""
     if not np.isfinite(row.statistic):
         return np.nan
     null = follow_restricted(carried, _theta(fit), one.places)
@@ -241,10 +281,13 @@ def _once(
     _: int,
     seed: np.random.SeedSequence,
 ) -> float:
-    """The ratio of one panel drawn under the null."""
+    """F of one panel drawn under the null."""
     sample, rng = generator.arrays.sample, np.random.default_rng(seed)
     errors = draw_errors(generator.residuals, scheme, sigma, sample, generator.effects, rng)
     arrays = generator.sample(errors)
     drawn = replace(generator.carried, likelihood=replace(generator.carried.likelihood, arrays=arrays))
     full = follow(drawn, [generator.theta])
-    return _ratio(drawn, full.theta, full.weight, full.adjusted, places)[0]
+    if not full.solved:
+        return np.nan
+    V = dynamic_covariance(drawn, full.theta, full.weight, "information").cov
+    return wald_f(drawn, full.theta, V, places)[0]

@@ -386,7 +386,7 @@ def _p(value: float) -> str:
 
 
 def least_sure(tests: pd.DataFrame) -> pd.Series:
-    """The larger p-value in each row of ``zb.granger``: the likelihood ratio's and, where it is there, the clustered one."""
+    """The larger p-value in each row of ``zb.granger``: of F by the curvature and, where it is there, of the clustered F."""
     return np.fmax(tests["p_value"].astype(float), tests["p_cluster"].astype(float))
 
 
@@ -396,8 +396,8 @@ def leads_sentence(tests: pd.DataFrame, names: Mapping[str, Text]) -> Text | Non
     Parameters
     ----------
     tests
-        ``zb.granger(fit).tidy()``. A variable is said to lead where both p-values of its lags together are below 0.05: the
-        likelihood ratio and, where there is one, the clustered test.
+        ``zb.granger(fit).tidy()``. A variable is said to lead where both p-values of its lags together are below 0.05: of
+        F by the curvature and, where there is one, of the clustered F.
     names
         Words for the equations.
     """

@@ -49,8 +49,8 @@ def test_the_ratio_is_that_of_two_separate_fits(fit, W, panel):
         small = zb.fit_system(replace(SPEC, equations=equations), panel, W)
         (row,) = likelihood_ratio(small, fit).rows
         mine = found.loc[("industry", "talent", part)]
-        assert mine["statistic"] == pytest.approx(row.statistic, abs=1e-6)
-        assert mine["p_value"] == pytest.approx(row.p_value, abs=1e-8)
+        assert mine["ratio"] == pytest.approx(row.statistic, abs=1e-6)
+        assert mine["p_ratio"] == pytest.approx(row.p_value, abs=1e-8)
         assert mine["df"] == (2 if part == "both" else 1)
 
 
@@ -61,13 +61,26 @@ def test_the_direction_that_is_there_is_found_and_the_other_is_not(fit):
     assert found.loc[("talent", "industry", "both"), "p_value"] > 0.05
 
 
+def test_f_is_that_of_the_curvature(fit, W, panel):
+    """By the covariance of a fit with information errors; N observations and the terms of one equation."""
+    row = zb.granger(fit).tidy().set_index(["source", "response", "part"]).loc[("industry", "talent", "both")]
+    plain = zb.fit_system(SPEC, panel, W, covariance="information")
+    names = [("talent", "L_ind"), ("talent", "L_W_ind")]
+    value, V = plain.params[names].to_numpy(), plain.cov.loc[names, names].to_numpy()
+    N, k = 23 * 10, len(SPEC.terms("talent"))
+    F = value @ np.linalg.solve(V, value) * (N - k) / N / 2
+    assert row["statistic"] == pytest.approx(F, rel=1e-6)
+    assert row["df_denominator"] == N - k
+    assert row["p_value"] == pytest.approx(stats.f.sf(F, 2, N - k), rel=1e-5)
+
+
 def test_the_wald_test_is_that_of_the_clustered_covariance(fit):
     row = zb.granger(fit).tidy().set_index(["source", "response", "part"]).loc[("industry", "talent", "both")]
     names = [("talent", "L_ind"), ("talent", "L_W_ind")]
     value, V, n = fit.params[names].to_numpy(), fit.cov.loc[names, names].to_numpy(), 24
     wald = value @ np.linalg.solve(V, value)
-    assert row["f_statistic"] == pytest.approx(wald * (n - 2) / (2 * (n - 1)))
-    assert row["p_cluster"] == pytest.approx(stats.f.sf(row["f_statistic"], 2, n - 2))
+    assert row["f_cluster"] == pytest.approx(wald * (n - 2) / (2 * (n - 1)))
+    assert row["p_cluster"] == pytest.approx(stats.f.sf(row["f_cluster"], 2, n - 2))
     again = zb.granger(replace(fit, covariance="information")).tidy()
     assert again["p_cluster"].tolist() == pytest.approx(zb.granger(fit).tidy()["p_cluster"].tolist())
 
@@ -96,8 +109,8 @@ def test_p_values_from_panels_under_the_null():
 def test_where_little_of_the_correction_is_carried_there_is_no_ratio(fit):
     less = replace(fit, convergence=replace(fit.convergence, weight=0.25))
     found = zb.granger(less).tidy()
-    assert found["statistic"].isna().all()
-    assert found["p_cluster"].notna().all()
+    assert found["ratio"].isna().all()
+    assert found[["p_value", "p_cluster"]].notna().all(axis=None)
     assert found["note"].str.contains("correction").all()
 
 

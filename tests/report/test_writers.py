@@ -21,6 +21,8 @@ from spatial_zb.base.text import Text
 from spatial_zb.report.tables.table import (
     RULE,
     HeaderCell,
+    Link,
+    Links,
     Number,
     Table,
     TableStyle,
@@ -52,6 +54,15 @@ HOSTILE = {
     "control": "a\x00\x0bb",
     "Chinese": "义乌“小商品”",
 }
+LED = Table(
+    "Claims",
+    "claims",
+    [[HeaderCell("Claim"), HeaderCell("See")]],
+    [
+        body("c", Links((Link(Text("Table A", "表A"), "one"), Link(Text("<B>", "图A"), "one", figure=True)))),
+        body("d", Links(())),
+    ],
+)
 NAMES = [pytest.param(text, id=name) for name, text in HOSTILE.items()]
 
 
@@ -633,3 +644,13 @@ def test_word_names_simplified_chinese_so_that_a_substitute_font_has_its_charact
     styles = zipfile.ZipFile(path).read("word/styles.xml").decode()
     normal = styles[styles.index('w:styleId="Normal"') :].split("</w:style>")[0]
     assert 'w:eastAsia="zh-CN"' in normal
+
+
+def test_links_are_words_everywhere_and_anchors_where_a_page_has_the_exhibit():
+    for style, said in ((EN, "Table A, <B>"), (ZH, "表A、图A")):
+        assert [shown(row.cells[1], style).text for row in LED.rows] == [said, "–"]
+        assert said in plain_text.render_csv(LED, style).decode("utf-8-sig")
+        assert "<a" not in web.render(LED, style)
+    page = web.fragment(LED, EN, {"table-one", "table-two"})
+    assert '<a href="#table-one">Table A</a>, &lt;B&gt;' in page
+    assert page.count("<a ") == 1

@@ -302,17 +302,21 @@ LEAD_PARTS = {
 }
 LEAD_HEADS = {
     "part": Text("Lags in time of", "滞后项来自"),
-    "statistic": Text("LR", "似然比"),
-    "df": Text("df", "自由度"),
+    "statistic": Text("F", "F"),
+    "df": Text("q", "q"),
     "p_value": Text("p", "p 值"),
     "p_bootstrap": Text("p, bootstrap", "自助法 p 值"),
-    "f_statistic": Text("F, clustered", "聚类 F"),
+    "ratio": Text("LR", "似然比"),
+    "p_ratio": Text("p, LR", "似然比 p 值"),
+    "f_cluster": Text("F, clustered", "聚类 F"),
     "p_cluster": Text("p, clustered", "聚类 p 值"),
 }
 RATIOS = Text(
-    "LR: likelihood ratio of the adjusted likelihoods. F: by the covariance clustered by unit, against F(q, units − q). "
+    "F: of q coefficients, by the curvature of the adjusted likelihood, against F(q, observations − terms). LR: ratio of "
+    "the adjusted likelihoods against χ²(q). F, clustered: by the covariance clustered by unit, against F(q, units − q). "
     "What is tested is whether the period before of one variable helps to explain the other, whose own past is there.",
-    "似然比：校正似然之比。F：按地区聚类的协方差，以F(q, 地区数 − q)为准。检验的是：在已含另一变量自身前期的情况下，"
+    "F：q个系数，按校正似然的曲率，以F(q, 观测数 − 项数)为准。似然比：校正似然之比，以χ²(q)为准。"
+    "聚类F：按地区聚类的协方差，以F(q, 地区数 − q)为准。检验的是：在已含另一变量自身前期的情况下，"
     "某变量的前期是否有助于解释它。",
 )
 SHOCKED = Text(
@@ -366,7 +370,7 @@ def _test(record: Record, names: Sequence[str], style: TableStyle) -> Row:
         elif name == "df":
             cells.append(Number(value, 0))
         else:
-            p = real(record["p_value" if name == "statistic" else "p_cluster"])
+            p = real(record[{"statistic": "p_value", "ratio": "p_ratio"}.get(name, "p_cluster")])
             cells.append(Number(value, style.digits, style.count_stars(p)) if value == value else None)
     return body(LEAD_PARTS[str(record["part"])], *cells)
 
