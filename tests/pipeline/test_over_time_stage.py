@@ -86,6 +86,9 @@ def test_frames_hold_what_the_tables_show(results):
     assert set(by_city["unit"]) == set(IDS)
     shares = pd.read_csv(results / "tidy/system_duo_all_queen_variance_shares.csv")
     assert shares["share_high"].between(0, 1).all()
+    row = shares[(shares["horizon"] == 3) & (shares["place"] == "own")].iloc[0]
+    limits = f"{100 * row['conf_low']:.0f}–{100 * row['conf_high']:.0f}"
+    assert limits in (results / "tables/zh/system_duo_all_queen_variance_shares.csv").read_text("utf-8")
 
 
 def test_a_claim_has_the_p_value_of_the_table_that_it_names(results):

@@ -412,7 +412,8 @@ def _without(job: Job, claim: Claim) -> Text:
 def _shown_with(job: Job, claim: Claim, labels: list[Text]) -> tuple[str, str]:
     """Table and figure of this run that show the variables, the nearest to the measure first."""
     names, lagged = "_".join(claim.variables), claim.weights is not None
-    first = ["moran_bivariate"] if lagged else ["correlations"] if len(labels) > 1 else list(claim.variables)
+    pair = claim.measure == "correlation"
+    first = ["moran_bivariate"] if lagged else ["correlations"] if pair else list(claim.variables)
     figures = [f"moran_bivariate_{names}"] if lagged else []
     figures += [f"map_{names}", *(f"map_{name}" for name in claim.variables)]
     figures += [f"{kind}_{name}" for kind in ("density", "moran_scatter") for name in claim.variables]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import permutations, product
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 
 from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import Text
-from spatial_zb.effects.responses import Responses, impulse_responses
+from spatial_zb.effects.responses import MOST_ROWS, Responses, impulse_responses
 from spatial_zb.hypotheses.granger import granger
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Job, Verdict, figure_note, map_look, sample_notes, unit_names
@@ -104,10 +105,9 @@ def _write_responses(
         choices,
     )
     job.tidy(f"{stem}_responses", frame)
-    if responses.reason is None:
-        job.tidy(f"{stem}_variance_shares", responses.variance_shares().tidy())
     if responses.reason is not None:
         return
+    _write_shares(job, responses, stem, title, TableLook(notes=notes, words=names), choices)
     for source in system.equations:
         whose = Text(f"shock to {names[source].en}", f"{names[source].zh}的冲击")
         shown = Text(f"{title.en}: {whose.en}", f"{title.zh}：{whose.zh}")
@@ -118,6 +118,24 @@ def _write_responses(
             shown=shown,
             choices=choices,
         )
+
+
+def _write_shares(
+    job: Job, responses: Responses, stem: str, title: Text, look: TableLook, choices: Mapping[str, Text]
+) -> None:
+    """Shares of variance, unless there are too many units to have the responses of all to all."""
+    from spatial_zb.report.tables.layouts import dynamics
+
+    if len(responses.fit.panel.units) * len(responses.axes["response"]) > MOST_ROWS:
+        return
+    shares = responses.variance_shares().tidy()
+    job.tidy(f"{stem}_variance_shares", shares)
+    heading = Text(f"{title.en}: shares of what cannot be foreseen (%)", f"{title.zh}：预测误差方差分解（%）")
+    job.table(
+        partial(dynamics.shares_table, shares, horizons=SHOWN),
+        replace(look, title=heading, key=f"{stem}_variance_shares"),
+        choices,
+    )
 
 
 def _paths(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]], look: Look) -> Drawing:

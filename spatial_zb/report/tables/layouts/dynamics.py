@@ -324,6 +324,11 @@ SHOCKED = Text(
     "by the delta method below, in brackets; with a dash, zero by construction.",
     "第0期某一地区受到一单位冲击后的响应：该地区、其他地区合计与全部地区。下方括号内为Delta方法标准误；横线表示按模型设定为零。",
 )
+SHARED = Text(
+    "How much of the forecast error variance of the second variable comes from shocks to the first, in the same city and in "
+    "others, so many periods ahead. A range: what shocks of two equations have in common is counted with either.",
+    "相应期数的预测误差方差中，来自前一变量冲击的份额：来自本地区与其他地区。取值为区间：两方程冲击的共同部分可归于任一方。",
+)
 AFTER = Text("Periods after", "期数")
 
 
@@ -406,3 +411,37 @@ def responses_table(
         alignment=("l", *("r" for _ in kinds)),
         notes=(paragraph([*stars_note(style), SHOCKED]), *map(Text.of, look.notes)),
     )
+
+
+def shares_table(
+    shares: pd.DataFrame, *, horizons: Sequence[int] | None = None, look: TableLook = PLAIN
+) -> Table:
+    """Lay out ``impulse_responses(fit).variance_shares().tidy()``: shares in per cent as ranges, with their limits.
+
+    ``horizons`` are those that are shown, and ``look`` the words around the table, as in :func:`responses_table`.
+    """
+    rows: list[Row] = []
+    for (source, response), own in shares.groupby(["source", "response"], sort=False):
+        rows.append(section(_arrow(look.words, str(source), str(response))))
+        for horizon, part in own.groupby("horizon", sort=True):
+            if horizons is None or horizon in horizons:
+                records = {record["place"]: record for record in part.to_dict("records")}
+                cells = [
+                    _range(records[place], ends) for place in ("own", "others") for ends in ("share", "conf")
+                ]
+                rows.append(body(str(horizon), *cells))
+    limits = HeaderCell(Text("95 % limits", "95%界限"))
+    heads = [cell for place in ("own", "others") for cell in (HeaderCell(RESPONSE_PARTS[place]), limits)]
+    return Table(
+        title=titled(look, "Shares of what cannot be foreseen (%)", "预测误差方差分解（%）"),
+        key=look.key or "variance_shares",
+        header=([HeaderCell(AFTER), *heads],),
+        rows=tuple(rows),
+        alignment=("l", *("r" for _ in heads)),
+        notes=(SHARED, *map(Text.of, look.notes)),
+    )
+
+
+def _range(record: Record, ends: str) -> str:
+    low, high = (f"{100 * real(record[f'{ends}_{end}']):.0f}" for end in ("low", "high"))
+    return low if low == high and ends == "share" else f"{low}–{high}"
