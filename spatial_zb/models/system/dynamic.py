@@ -284,9 +284,9 @@ def part_of_the_correction(weight: float) -> Text:
     return Text(
         f"the data carry {weight:.2g} of the correction for few periods; beyond it the likelihood has no maximum, as when a "
         "variable has nearly a unit root. Own persistence (L_) is still too low; use more periods for it. Likelihood "
-        f"ratios of zb.granger are then at this share ({OVER_TIME})",
+        f"ratios of zb.granger reject too often then: read its F ({OVER_TIME})",
         f"数据只能承受短时期校正的{weight:.2g}，再多则似然没有极大值，变量接近单位根时如此。自身持续性（L_）仍偏低，需要更多时期。"
-        f"zb.granger的似然比按此份额计算（{OVER_TIME}）",
+        f"此时zb.granger的似然比拒绝过多，请看其F（{OVER_TIME}）",
     )
 
 
@@ -312,10 +312,12 @@ def persistence_too_low(tau: float, units: int, periods: int) -> Text:
     """Own persistence near one in a small panel."""
     return Text(
         f"own persistence is {tau:.2f} in a panel of {units} units and {periods} periods: in simulations such an estimate "
-        'is still 0.02 to 0.12 too low, and intervals hold the truth in 80 to 90 %. zb.bootstrap(fit, scheme="residual")'
-        f".bias_corrected() takes off about half of it ({OVER_TIME})",
-        f"{units}个地区、{periods}个时期的面板中自身持续性为{tau:.2f}：模拟中这样的估计仍偏低0.02至0.12，区间覆盖率为80%至90%。"
-        f'zb.bootstrap(fit, scheme="residual").bias_corrected()可消除约一半（{OVER_TIME}）',
+        "is still 0.02 to 0.12 too low. Intervals of it and of its responses hold the truth in 79 to 94 %, with "
+        'covariance="cluster" in 86 to 98 %: prefer these. zb.bootstrap(fit, scheme="residual").bias_corrected() takes off '
+        f"up to half of what is too low, once ({OVER_TIME})",
+        f"{units}个地区、{periods}个时期的面板中自身持续性为{tau:.2f}：模拟中这样的估计仍偏低0.02至0.12。"
+        '它及其响应的区间覆盖率为79%至94%，covariance="cluster"时为86%至98%，宜用后者。'
+        f'zb.bootstrap(fit, scheme="residual").bias_corrected()做一次至多可消除一半（{OVER_TIME}）',
     )
 
 

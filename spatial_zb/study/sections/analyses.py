@@ -226,7 +226,7 @@ class System(Section):
     samples are those of :class:`Model`.
 
     ``time_lag`` and ``lag_time_lag`` add all dependent variables of the period before and their spatial lags to every
-    equation (an equation may name its own); the method is then FIML. ``granger`` (true) tests who leads whom; a number is
+    equation (an equation may name its own); the method is then FIML, and errors are clustered by unit. ``granger`` (true) tests who leads whom; a number is
     that of panels for bootstrap p-values. ``responses`` (10) are the periods after a shock that are shown, 0 none, and
     ``shocks`` units, by id, whose shock is mapped over all others.
     """
@@ -250,9 +250,9 @@ class System(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_a_likelihood(cls, given: Any) -> Any:
-        """With lags in time FIML is the method where none is named."""
+        """With lags in time FIML is the method where none is named, and limits of responses need clustered errors."""
         if isinstance(given, dict) and (given.get("time_lag") or given.get("lag_time_lag")):
-            return {"methods": ["fiml"]} | given
+            return {"methods": ["fiml"], "covariance": "cluster"} | given
         return given
 
 
