@@ -130,4 +130,5 @@ def test_keys_that_make_no_sense_are_refused(tmp_path, more, culprit, capsys):
 def test_the_method_is_that_of_lags_in_time(tmp_path):
     study = load_study(written(tmp_path / "a"))
     assert study.systems["duo"].methods == ("fiml",)
+    assert study.systems["duo"].covariance == "cluster"
     assert len(list(csv.reader((tmp_path / "a/data/a.csv").open(encoding="utf-8")))) == 1 + 12 * len(IDS)

@@ -649,8 +649,8 @@ def test_word_names_simplified_chinese_so_that_a_substitute_font_has_its_charact
 def test_links_are_words_everywhere_and_anchors_where_a_page_has_the_exhibit():
     for style, said in ((EN, "Table A, <B>"), (ZH, "表A、图A")):
         assert [shown(row.cells[1], style).text for row in LED.rows] == [said, "–"]
-        assert said in plain_text.render_csv(LED, style).decode("utf-8-sig")
-        assert "<a" not in web.render(LED, style)
-    page = web.fragment(LED, EN, {"table-one", "table-two"})
+        assert said in markup.render_csv(LED, style).decode("utf-8-sig")
+        assert "<a" not in markup.render_html(LED, style)
+    page = markup.fragment(LED, EN, {"table-one", "table-two"})
     assert '<a href="#table-one">Table A</a>, &lt;B&gt;' in page
     assert page.count("<a ") == 1

@@ -226,9 +226,9 @@ class System(Section):
     samples are those of :class:`Model`.
 
     ``time_lag`` and ``lag_time_lag`` add all dependent variables of the period before and their spatial lags to every
-    equation (an equation may name its own); the method is then FIML, and errors are clustered by unit. ``granger`` (true) tests who leads whom; a number is
-    that of panels for bootstrap p-values. ``responses`` (10) are the periods after a shock that are shown, 0 none, and
-    ``shocks`` units, by id, whose shock is mapped over all others.
+    equation (an equation may name its own); the method is then FIML, and errors are clustered by unit. ``granger`` (true)
+    tests who leads whom; a number is that of panels for bootstrap p-values. ``responses`` (10) are the periods after a
+    shock that are shown, 0 none, and ``shocks`` units, by id, whose shock is mapped over all others.
     """
 
     name: str

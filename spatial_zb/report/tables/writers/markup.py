@@ -16,7 +16,16 @@ from itertools import zip_longest
 
 from spatial_zb.report.files import slug
 from spatial_zb.report.tables.table import Cell, Links, Row, Table, TableStyle
-from spatial_zb.report.tables.text import MINUS, between, continues, note_paragraphs, shown, starts, title_lines, words
+from spatial_zb.report.tables.text import (
+    MINUS,
+    between,
+    continues,
+    note_paragraphs,
+    shown,
+    starts,
+    title_lines,
+    words,
+)
 
 # A spreadsheet takes such a cell for a formula, full-width signs included.
 _FORMULA = tuple("=+-@＝＋－＠")
