@@ -162,7 +162,7 @@ def test_every_control_image_and_region_has_a_name(page):
     assert len(ids) == len(set(ids))
     tags = [tag for tag, _ in page.elements]
     assert {"header", "nav", "main", "footer", "h1"} <= set(tags)
-    assert tags.count("caption") == 2 * 5
+    assert tags.count("caption") == 2 * 6
     assert next(a for _, a in page.elements if a.get("class") == "skip")["href"] == "#main"
 
 
