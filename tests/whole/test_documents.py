@@ -116,6 +116,6 @@ def test_the_page_of_claims_has_every_claim_and_a_verdict_for_every_measure():
         assert f"**{said.en}**" in text
         assert f"**{said.zh}**" in text
     rows = [
-        line for line in text.splitlines() if line.count("|") == 6 and "**" not in line and "---" not in line
+        line for line in text.splitlines() if line.count("|") == 7 and "**" not in line and "---" not in line
     ]
     assert len(rows) - 2 == 2 * len(claims)
