@@ -165,8 +165,9 @@ ARROWS = {
         "study",
         "weights",
         "weights/build",
+        "weights/files",
     },
-    "pipeline/examples": {"base", "data", "pipeline", "report", "study", "weights"},
+    "pipeline/examples": {"base", "data", "pipeline", "report", "study", "weights", "weights/build"},
     "pipeline/replication": {"base", "pipeline", "report", "report/tables/writers", "study"},
     "pipeline/stages": {
         "base",

@@ -145,8 +145,9 @@ def _init(options: argparse.Namespace) -> int:
     from spatial_zb.base.errors import SpecificationError
     from spatial_zb.pipeline.examples import write_example
 
-    if options.crs:
-        raise SpecificationError("--crs goes with --from.", "--crs须与--from同用。")
+    for name in ("crs", "ids"):
+        if getattr(options, name):
+            raise SpecificationError(f"--{name} goes with --from.", f"--{name}须与--from同用。")
 
     study, *others = write_example(options.folder, options.example, options.spoken)
     if not options.quiet:
@@ -167,7 +168,7 @@ def _init_from(options: argparse.Namespace) -> int:
         len(files) > 1 and not files[-1].suffix and not files[-1].is_file()
     ):  # the folder, which nothing else tells apart
         options.folder = files.pop()
-    study, checked = propose(files, options.folder, options.spoken, options.crs)
+    study, checked = propose(files, options.folder, options.spoken, options.crs, options.ids)
     if not options.quiet:
         for line in checked.lines():
             print(line.pick(options.spoken))

@@ -297,8 +297,16 @@ def _add_init(command: BilingualParser) -> None:
         type=_place,
         metavar="FILE",
         help=Text(
-            "your own polygons and table instead: a study file is proposed for them; a folder may follow",
-            "改用自己的底图和数据表：据此拟定研究文件；其后可接文件夹",
+            "your own polygons, table and W instead (polygons, or a table and a W): a study file is proposed for them; "
+            "a folder may follow",
+            "改用自己的底图、数据表和权重矩阵（有底图，或有数据表和权重矩阵）：据此拟定研究文件；其后可接文件夹",
+        ),
+    )
+    command.add_argument(
+        "--ids",
+        help=Text(
+            "with --from: what the rows of a W without ids are, such as 'order of table' or 'order of polygons'",
+            "与--from同用：没有地区编码的权重矩阵各行所指，如'order of table'（表中顺序）或'order of polygons'（底图顺序）",
         ),
     )
     command.add_argument(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpatialZbError, SpatialZbWarning, listed, listed_zh
@@ -18,11 +16,13 @@ from spatial_zb.base.text import UNDATED, Language, Text
 from spatial_zb.data.cells import check_workbook, period_numbers, unit_ids
 from spatial_zb.data.read import KINDS, read_table
 from spatial_zb.data.regions import read_layer, with_system
-from spatial_zb.pipeline.examples import write_new
+from spatial_zb.pipeline.examples import Found, study_text, write_new
 from spatial_zb.pipeline.running import Checked, check
 from spatial_zb.pipeline.units import PERIOD
 from spatial_zb.study import load_study
 from spatial_zb.study.values import FUNCTIONS, RESERVED
+from spatial_zb.weights.files import FORMATS
+from spatial_zb.weights.files import read as read_weights
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -30,40 +30,38 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".xlsx", ".dta", ".dbf", ".parquet", ".feather")
 #: Headings under which periods usually stand.
 PERIODS = ("year", "年份", "年度", "年", "period", "时期", "时间", "time", "t")
-#: At most so many variables are listed, and so many stand on the right-hand side of the model.
-MOST_VARIABLES, MOST_REGRESSORS = 12, 3
 
 
-@dataclass
-class _Found:
-    """What was found so far."""
+@dataclass(frozen=True)
+class _Files:
+    """Which file is what: polygons, a table, a W, and its units where it names them."""
 
-    layer: gpd.GeoDataFrame
-    id: str
-    names: str | None
-    table: pd.DataFrame
-    unit: str
-    period: str
-    span: tuple[int, int]
-    units: list[str]
-    ignored: list[str]
-    variables: list[str] = field(default_factory=list)
-    skipped: list[Text] = field(default_factory=list)
+    layer: Path | None
+    table: Path | None
+    W: Path | None
+    ids: list[str] | None
 
 
 def propose(
-    files: Sequence[Path], folder: Path, language: Language = "en", crs: str | None = None
+    files: Sequence[Path],
+    folder: Path,
+    language: Language = "en",
+    crs: str | None = None,
+    ids: str | None = None,
 ) -> tuple[Path, Checked]:
-    """Look at polygons and a table, and write a commented study file for them that is sound.
+    """Look at polygons, a table and a W, and write a commented study file for them that is sound.
 
     Parameters
     ----------
     files
-        A polygon layer and a table; without a table, the attributes of the polygons are a cross-section.
+        A polygon layer, a table, a file of weights: polygons, or a table and a W. Without a table, the attributes of the
+        polygons are a cross-section.
     folder
         Where the study file goes. Files outside it are copied into its folder ``data``.
     crs
         Code of the reference system of a layer that names none, such as ``"EPSG:4326"``.
+    ids
+        What the rows of a W without ids are: ``"order of table"``, ``"order of polygons"``, or a column of either.
 
     Returns
     -------
@@ -74,20 +72,31 @@ def propose(
     SpatialZbError
         What is missing, in a sentence; nothing is left behind then.
     """
-    path, table_path = _told_apart(files)
     contents: dict[str, bytes] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)  # the check says them again
-        layer = _with_system(read_layer(path), path, crs)
-        bare = pd.DataFrame(layer.drop(columns=layer.geometry.name))
-        table = bare if table_path is None else read_table(table_path)
-        what = table_path or path
-        found = _matched(layer, path.name, table, what.name)
+        given = _told_apart(files, ids)
+        layer = None if given.layer is None else _with_system(read_layer(given.layer), given.layer, crs)
+        bare = None if layer is None else pd.DataFrame(layer.drop(columns=layer.geometry.name))
+        table = bare if given.table is None else read_table(given.table)
+        what = given.table or given.layer
+        assert table is not None, "a table or attributes"
+        assert what is not None, "a table or a layer"
+        if bare is not None and given.layer is not None:
+            units = Text(f"the polygons of {given.layer.name}", f"{given.layer.name}的多边形")
+        else:
+            assert given.W is not None, "without polygons there is a W"
+            units = Text(f"the units of {given.W.name}", f"{given.W.name}的地区")
+            bare = _units_of_matrix(given, table, what.name)
+        found = _matched(bare, units, table, what.name)
+        found = replace(found, layer=layer, ids=ids if given.W is not None and given.ids is None else None)
         _choose_variables(found, what.name)
-    layer_place = _placed(path, folder, contents)
-    place = None if table_path is None else _placed(table_path, folder, contents)
+    places = [
+        None if path is None else _placed(path, folder, contents)
+        for path in (given.layer, given.table, given.W)
+    ]
     name = re.sub(r"[^a-z0-9_-]", "", what.stem.lower().replace(" ", "_")).lstrip("_-")[:40] or "study"
-    text = _study_text(found, name, what.stem, (layer_place, place), crs, language)
+    text = study_text(found, name, what.stem, places, crs, language)
     contents = {f"{name}.toml": text.encode(), **contents}
     written = write_new(folder, contents)
     try:
@@ -98,46 +107,100 @@ def propose(
         raise
 
 
-def _told_apart(files: Sequence[Path]) -> tuple[Path, Path | None]:
-    """The layer and the table; a matrix of weights among the tables is refused with what to do."""
+def _told_apart(files: Sequence[Path], ids: str | None) -> _Files:
+    """Which file is what; a table that holds a W is told from one of units and periods by what is in it."""
     layers = [path for path in files if path.suffix.lower() in KINDS]
-    tables = [path for path in files if path.suffix.lower() in TABLES]
-    for path in tables:
-        _refuse_matrix(path)
-    if len(layers) != 1 or len(tables) > 1 or len(layers) + len(tables) != len(files):
+    others = [path for path in files if path not in layers]
+    held = {path: _matrix_in(path) for path in others}
+    matrices = [path for path in others if held[path] is not None]
+    tables = [path for path in others if held[path] is None and path.suffix.lower() in TABLES]
+    sorts = [len(layers), len(tables), len(matrices)]
+    enough = layers or (tables and matrices)
+    if sum(sorts) != len(files) or max(sorts, default=0) > 1 or not enough:
         raise DataError(
-            f"Give one polygon file ({listed(KINDS)}) and at most one table ({listed(TABLES)}), not "
-            f"{listed(path.name for path in files)}; a W is named in the study file afterwards.",
-            f"请给出一个底图文件（{listed_zh(KINDS)}）和至多一个数据表（{listed_zh(TABLES)}），而不是"
-            f"{listed_zh(path.name for path in files)}；权重矩阵之后写入研究文件。",
+            f"Give one polygon file ({listed(KINDS)}) and at most one table ({listed(TABLES)}) and one W, or a table and a "
+            f"W, not {listed(path.name for path in files)}.",
+            f"请给出一个底图文件（{listed_zh(KINDS)}）和至多一个数据表（{listed_zh(TABLES)}）、一个权重矩阵，"
+            f"或一个数据表和一个权重矩阵，而不是{listed_zh(path.name for path in files)}。",
         )
-    return layers[0], tables[0] if tables else None
+    W = matrices[0] if matrices else None
+    rows = None if W is None else held[W]
+    if ids and (rows is None or rows.ids):
+        raise DataError(
+            "Leave out --ids: it says what the rows of a W without ids are, and there is none.",
+            "请去掉--ids：它用于没有地区编码的权重矩阵，而这里没有这样的文件。",
+        )
+    if W is not None and rows is not None and not rows.ids and not ids:
+        order = "order of polygons" if layers else "order of table"
+        n = rows.n
+        raise DataError(
+            f"{W.name} is a matrix of {n} × {n} numbers without ids: say which units its rows are, as in --ids {order!r} "
+            "where that is so.",
+            f"{W.name}是{n}×{n}的数字矩阵，没有地区编码：请用--ids指明各行是哪些地区，如--ids {order!r}（须确属此顺序）。",
+        )
+    return _Files(
+        layers[0] if layers else None, tables[0] if tables else None, W, None if rows is None else rows.ids
+    )
 
 
-def _refuse_matrix(path: Path) -> None:
-    """A square of numbers is a matrix of weights, not a table of units and periods."""
-    if path.suffix.lower() not in (".csv", ".xlsx") or not path.is_file():
-        return
+class _Rows(NamedTuple):
+    """Rows of a matrix: how many, and which units where the file says so."""
+
+    n: int
+    ids: list[str] | None
+
+
+def _matrix_in(path: Path) -> _Rows | None:
+    """The rows of the W that a file holds; None where it is a table of units and periods, or nothing that can be read."""
+    if path.suffix.lower().lstrip(".") not in FORMATS or not path.is_file():
+        return None
     try:
-        if path.suffix.lower() == ".xlsx":
+        W = read_weights(path)
+        return _Rows(W.n, list(W.ids))
+    except SpatialZbError:
+        n = _bare_square(path)  # a W that cannot be used for another reason is refused by the check
+        if n is None and path.suffix.lower() not in TABLES:
+            raise
+        return None if n is None else _Rows(n, None)
+
+
+def _bare_square(path: Path) -> int | None:
+    """How many rows a square of bare numbers has."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".xlsx":
             check_workbook(path, path.name)
             cells = pd.read_excel(path, header=None, engine="openpyxl")
+        elif suffix in (".csv", ".txt"):
+            cells = pd.read_csv(path, header=None, sep="," if suffix == ".csv" else r"\s+")
         else:
-            cells = pd.read_csv(path, header=None)
+            return None
     except DataError:
         raise
     except (
         Exception
     ):  # damaged files make the parsers raise nearly anything; the reader of tables says what is wrong
-        return
+        return None
     rows, columns = cells.shape
-    if rows == columns > 2 and all(pd.api.types.is_numeric_dtype(cells[c]) for c in cells):
+    square = rows == columns > 2 and all(pd.api.types.is_numeric_dtype(cells[c]) for c in cells)
+    return rows if square else None
+
+
+def _units_of_matrix(given: _Files, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The units that rows of W are: as its file names them, or those of the table in their order."""
+    assert given.W is not None, "of a matrix"
+    if given.ids is not None:
+        return pd.DataFrame({"id": given.ids})
+    n = _bare_square(given.W)
+    fits = [str(c) for c in table if table[c].nunique() == n and table[c].notna().all()]
+    if not fits:
+        counts = listed(f"{c} {table[c].nunique()}" for c in table)
         raise DataError(
-            f"{path.name} is a matrix of {rows} × {rows} numbers without ids, not a table: leave it out here and name it in "
-            'the study file afterwards, [weights.w] kind = "file" and ids = "order of polygons", or whatever order it has.',
-            f"{path.name}是{rows}×{rows}的数字矩阵，没有地区编码，不是数据表：此处请不要列出，之后在研究文件中写[weights.w] "
-            'kind = "file"，并以ids = "order of polygons"等说明各行是哪些地区。',
+            f"{given.W.name} has {n} rows, and no column of {name} has {n} units ({counts}): use a table and a W of the "
+            "same units.",
+            f"{given.W.name}有{n}行，而{name}中没有恰含{n}个地区的列（{counts}）：请使用地区相同的数据表与权重矩阵。",
         )
+    return pd.DataFrame({fits[0]: table[fits[0]].unique()})
 
 
 def _with_system(layer: gpd.GeoDataFrame, path: Path, crs: str | None) -> gpd.GeoDataFrame:
@@ -168,17 +231,16 @@ def _key(column: pd.Series) -> pd.Series:
     return text.where(~text.str.fullmatch(r"0\d+").fillna(False).astype(bool), text.str.lstrip("0"))
 
 
-def _matched(layer: gpd.GeoDataFrame, layer_name: str, table: pd.DataFrame, table_name: str) -> _Found:
-    """The columns of ids whose values meet, and the periods of the table."""
-    attributes = pd.DataFrame(layer.drop(columns=layer.geometry.name))
+def _matched(attributes: pd.DataFrame, units_of: Text, table: pd.DataFrame, table_name: str) -> Found:
+    """The columns of ids whose values meet those of the polygons or of W, and the periods of the table."""
     keys = {name: _key(attributes[name]) for name in attributes}
     ids = {name: set(key) for name, key in keys.items() if key.notna().all() and not key.duplicated().any()}
     if table.empty:
         raise DataError(f"{table_name} has headings and no rows.", f"{table_name}只有列名而没有数据。")
     if not ids:
         raise DataError(
-            f"No column of {layer_name} tells its polygons apart ({listed(attributes)}): add one with an id for each.",
-            f"{layer_name}没有能区分各多边形的列（现有{listed_zh(attributes)}）：请加一列编码。",
+            f"No column tells {units_of.en} apart ({listed(attributes)}): add one with an id for each.",
+            f"没有能区分{units_of.zh}的列（现有{listed_zh(attributes)}）：请加一列编码。",
         )
     best: tuple[float, bool, str, str] = (0.0, False, "", "")
     for unit in table:
@@ -194,9 +256,9 @@ def _matched(layer: gpd.GeoDataFrame, layer_name: str, table: pd.DataFrame, tabl
         cells = {str(name): str(table[name].iloc[0]) for name in list(table)[:3]}
         here, there = (listed(f"{k} {v}" for k, v in each.items()) for each in (example, cells))
         raise DataError(
-            f"No column of {table_name} has the ids of the polygons of {layer_name}: give it a column of them "
-            f"(polygons: {here}; table: {there}).",
-            f"{table_name}没有与{layer_name}对应的地区编码列：请加上这样一列（底图：{here}；数据表：{there}）。",
+            f"No column of {table_name} has the ids of {units_of.en}: give it a column of them (there: {here}; table: "
+            f"{there}).",
+            f"{table_name}没有与{units_of.zh}对应的地区编码列：请加上这样一列（对方：{here}；数据表：{there}）。",
         )
     table = table[table[unit].notna()].reset_index(drop=True)
     order = _as_ids(attributes[id])
@@ -209,12 +271,14 @@ def _matched(layer: gpd.GeoDataFrame, layer_name: str, table: pd.DataFrame, tabl
     units = [i for i in order if i in whole]
     if len(units) < max(4, len(order) / 2) or len(set(numbers)) != span[1] - span[0] + 1:
         raise DataError(
-            f"Only {len(units)} of {len(order)} polygons have rows for every period of {span[0]}–{span[1]} in {table_name}: "
+            f"Only {len(units)} of {len(order)} units have rows for every period of {span[0]}–{span[1]} in {table_name}: "
             "keep the periods that all units have, without a gap.",
-            f"{table_name}中{len(order)}个多边形只有{len(units)}个在{span[0]}—{span[1]}年各期都有数据：请保留各地区共有且不间断的时期。",
+            f"{table_name}中{len(order)}个地区只有{len(units)}个在{span[0]}—{span[1]}年各期都有数据：请保留各地区共有且不间断的时期。",
         )
     strays = [str(u) for u in pd.unique(table[unit]) if u not in set(order)]
-    return _Found(layer, id, _names(attributes, id), table, unit, period, span, units, strays)
+    return Found(
+        None, None, id, _names(attributes, id), table, unit, period, span, units, list(order), strays
+    )
 
 
 def _plain(cell: Any) -> Any:
@@ -258,7 +322,7 @@ def _with_period(table: pd.DataFrame, unit: str, name: str) -> tuple[pd.DataFram
     )
 
 
-def _choose_variables(found: _Found, name: str) -> None:
+def _choose_variables(found: Found, name: str) -> None:
     """Columns of numbers without blanks; what is left out is said."""
     rows = found.table[found.table[found.unit].isin(found.units)]
     several = found.span[0] < found.span[1]
@@ -284,25 +348,6 @@ def _choose_variables(found: _Found, name: str) -> None:
         )
 
 
-def _regressors(found: _Found, variables: Sequence[str]) -> list[str]:
-    """Variables that are not sums of others and of the fixed effects, in the order of the table."""
-    rows = found.table[found.table[found.unit].isin(found.units)]
-    most = min(MOST_REGRESSORS, (len(found.units) - 4) // 3)
-    kept: list[str] = []
-    bases: list[np.ndarray] = []
-    for name in variables:
-        values = rows[name].astype(float)
-        for by in (found.unit, found.period) if found.span[0] < found.span[1] else ():
-            values = values - values.groupby(rows[by]).transform("mean")
-        column = values.to_numpy() - values.mean()
-        size = float(np.linalg.norm(column))
-        left = column - sum((b * (b @ column) for b in bases), np.zeros_like(column))
-        if size > 0 and np.linalg.norm(left) > 1e-6 * size and len(kept) <= most:
-            kept.append(name)
-            bases.append(left / np.linalg.norm(left))
-    return kept
-
-
 def _placed(path: Path, folder: Path, contents: dict[str, bytes]) -> str:
     """Where the study finds a file: as it is inside its folder, else as a copy."""
     home, full = folder.resolve(), path.resolve()
@@ -313,130 +358,3 @@ def _placed(path: Path, folder: Path, contents: dict[str, bytes]) -> str:
     for part in [path, *(p for p in beside if p.is_file())]:
         contents[f"data/{part.name}"] = part.read_bytes()
     return f"data/{path.name}"
-
-
-def _plane(layer: gpd.GeoDataFrame) -> str:
-    """A projection for maps of this place."""
-    if layer.crs.is_projected and (code := layer.crs.to_epsg()):
-        return f"EPSG:{code}"
-    west, south, east, north = layer.to_crs(4326).total_bounds
-    if (
-        73 < west < east < 136 and 17 < south < north < 54
-    ):  # China: Gauss–Kruger zones of 3°, else Albers of Asia
-        zone = min(max(round(((west + east) / 2 - 75) / 3), 0), 20)
-        return f"EPSG:{4534 + zone}" if east - west < 12 else "ESRI:102025"
-    if east - west < 12:
-        return f"EPSG:{layer.estimate_utm_crs().to_epsg()}"
-    if -130 < west < east < -60 and south > 20:
-        return "EPSG:5070"
-    return "EPSG:3035" if -25 < west < east < 45 and south > 34 else "EPSG:6933"
-
-
-def _islands(found: _Found) -> bool:
-    from spatial_zb.weights.build.adjacency import contiguity
-
-    regions = found.layer.set_index(_as_ids(found.layer[found.id]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpatialZbWarning)
-        return bool(len(contiguity(regions.loc[found.units], islands="zero").islands))
-
-
-#: Comments of a study file that is proposed.
-_SAID = {
-    "proposed": Text(
-        "Proposed by spatial-zb init from the files: read it through and change it.",
-        "由spatial-zb init依文件拟定，请通读并修改。",
-    ),
-    "keys": Text(
-        "Every section and key: spatial-zb docs study-file", "各节各键的说明：spatial-zb docs study-file"
-    ),
-    "plane": Text("the plane of maps", "制图所用的投影"),
-    "source": Text(
-        'source = "…" and review_number = "…" (审图号) stand below maps',
-        'source = "…"（资料来源）与review_number = "…"（审图号）列于地图之下',
-    ),
-    "crs": Text("the file names none", "文件没有注明"),
-    "attributes": Text(
-        "[data] is left out: the attributes of the polygons are the table, one row for each unit.",
-        "未写[data]：以底图的属性为数据表，每个地区一行。",
-    ),
-    "one period": Text("one row for each unit: no period", "每个地区一行，没有时期"),
-    "ignored": Text("rows without a polygon", "没有多边形的行"),
-    "skipped": Text(
-        "Not used (blank cells need a rule in [[missing]]):", "未用的列（空缺须在[[missing]]中给出规则）："
-    ),
-    "computed": Text(
-        'A variable may be computed: expression = "log(gdp / population)"',
-        '变量可由表达式计算：expression = "log(gdp / population)"',
-    ),
-    "islands": Text("units without a land neighbour", "没有陆上邻居的地区"),
-    "units": Text("those with rows in every period", "各期都有数据的地区"),
-    "model": Text(
-        "A spatial Durbin model of the first columns: which variable is explained is yours to say.",
-        "以前几列拟定的空间杜宾模型：被解释变量请自行确定。",
-    ),
-}
-
-
-def _study_text(
-    found: _Found, name: str, title: str, places: tuple[str, str | None], crs: str | None, language: Language
-) -> str:
-    """The study file, with a comment on each choice; ``places``: the polygons, and the table if there is one."""
-    (layer, table), dated = places, found.period != PERIOD
-    said = {key: f"# {text.pick(language)}" for key, text in _SAID.items()}
-    known = {column: _variable(column, k) for k, column in enumerate(found.variables[:MOST_VARIABLES], 1)}
-    chosen = [known[column] for column in _regressors(found, list(known))] or list(known.values())[:1]
-    y, x, several = chosen[0], chosen[1:], found.span[0] < found.span[1]
-    lines = [said["proposed"], said["keys"], "version = 1", ""]
-    lines += [
-        "[study]",
-        f"name = {_quoted(name)}",
-        f"title = {_quoted(title)}",
-        f"language = {_quoted(language)}",
-        "",
-    ]
-    lines += ["[regions]", f"file = {_quoted(layer)}", f"id = {_quoted(found.id)}"]
-    lines += [f"names = {_quoted(found.names)}"] if found.names else []
-    lines += [f"crs = {_quoted(crs)}  {said['crs']}"] if crs else []
-    lines += [f"projected_crs = {_quoted(_plane(found.layer))}  {said['plane']}", said["source"], ""]
-    if table is None:
-        lines += [said["attributes"]]
-    else:
-        unit = f"unit = {_quoted(found.unit)}" + ("" if dated else f"  {said['one period']}")
-        lines += ["[data]", f"file = {_quoted(table)}", unit]
-        lines += [f"period = {_quoted(found.period)}", f"periods = {list(found.span)}"] if dated else []
-    lines += [f"ignore = {_quoted(found.ignored)}  {said['ignored']}"] if found.ignored else []
-    if found.skipped:
-        lines += ["", said["skipped"], *(f"#   {text.pick(language)}" for text in found.skipped)]
-    lines += ["", said["computed"], ""]
-    for column, variable in known.items():
-        heading = variable if variable.isascii() else _quoted(variable)
-        lines += [f"[variables.{heading}]", f"label = {_quoted(column)}"]
-        lines += ["" if variable == column else f"expression = {_quoted(f'`{column}`')}\n"]
-    lines += ["[weights.queen]", 'kind = "contiguity"']
-    lines += [f'islands = "nearest"  {said["islands"]}'] if _islands(found) else []
-    lines += ["", "[samples.all]", f"label = {_quoted(Text('All units', '全部地区').pick(language))}"]
-    lines += (
-        [] if len(found.units) == len(found.layer) else [f"units = {_quoted(found.units)}  {said['units']}"]
-    )
-    lines += ["", "[moran]", f"variables = {_quoted([y, *x])}", ""]
-    lines += ["[maps]", f"variables = {_quoted([y, *x][:2])}"]
-    lines += [f"periods = [{found.span[1]}]", ""] if dated else [""]
-    if x:
-        effects, errors = ("two_way", "cluster") if several else ("none", "information")
-        lines += [said["model"], "[models.main]", f"y = {_quoted(y)}", f"x = {_quoted(x)}"]
-        lines += [f'fixed_effects = "{effects}"  # none | unit | time | two_way | random'] if dated else []
-        lines += [f'covariance = "{errors}"', ""]
-    return "\n".join([*lines, "[output]", 'tables = ["docx", "xlsx", "csv"]', 'figures = ["png"]', ""])
-
-
-def _quoted(value: object) -> str:
-    """A text or a list of texts as TOML writes them."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _variable(column: str, number: int) -> str:
-    """A name that may stand in an expression."""
-    made = column if column.isidentifier() else re.sub(r"\W+", "_", column).strip("_")
-    taken = not made.isidentifier() or made in RESERVED | FUNCTIONS or made.startswith("W_")
-    return f"v{number}" if taken else made

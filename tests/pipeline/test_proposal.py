@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from scipy import sparse
 
 import spatial_zb as zb
 from spatial_zb import cli
@@ -138,12 +139,56 @@ def test_what_is_missing_is_one_sentence(case, squares, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.geojson", "t.csv"]
 
 
-def test_a_matrix_without_ids_is_told_from_a_table(squares, tmp_path):
-    pd.DataFrame(1 - np.eye(N)).to_excel(tmp_path / "W.xlsx", index=False, header=False)
-    with pytest.raises(
-        zb.DataError, match=r"W\.xlsx is a matrix of 12 × 12 numbers without ids.*ids = .order of polygons."
-    ):
-        propose([squares, tmp_path / "W.xlsx"], tmp_path)
+RING = np.roll(np.eye(N), 1, axis=1) + np.roll(np.eye(N), -1, axis=1)
+
+
+def write_matrix(path: Path) -> Path:
+    """A ring of twelve units: bare numbers in a workbook, else with ids."""
+    if path.suffix == ".xlsx":
+        pd.DataFrame(RING).to_excel(path, index=False, header=False)
+    else:
+        zb.weights.write(zb.Weights(sparse.csr_array(RING), UNITS, "ring"), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["W.xlsx", "W.csv", "W.gal"])
+def test_a_table_and_a_matrix_need_no_polygons(name, tmp_path, capsys):
+    """Whichever of the two comes first; a matrix without ids takes the order of the table only where it is said."""
+    rows(UNITS, [2001, 2002, 2003], NAMES).to_csv(tmp_path / "panel.csv", index=False)
+    matrix = write_matrix(tmp_path / name)
+    said = [] if name != "W.xlsx" else ["--ids", "order of table"]
+    files = [str(matrix), str(tmp_path / "panel.csv"), str(tmp_path / "new")]
+    assert cli.main(["init", "--language", "en", "--from", *files, *said]) == 0
+    assert "12 units, 3 periods (2001-2003)" in capsys.readouterr().out
+    study = zb.load_study(tmp_path / "new" / "panel.toml")
+    assert (study.regions, study.maps) == (None, None)
+    prepared = zb.prepare(study)
+    np.testing.assert_allclose(prepared.weights("own", "all").align(UNITS).matrix.toarray(), RING / 2)
+    assert f"data/{name}" in study.files().values() or (tmp_path / "new" / "data" / name).is_file()
+
+
+def test_a_matrix_stands_beside_the_neighbours_of_polygons(squares, tmp_path):
+    rows(UNITS, [2001, 2002], NAMES).to_csv(tmp_path / "t.csv", index=False)
+    path, _ = propose([squares, tmp_path / "t.csv", write_matrix(tmp_path / "W.csv")], tmp_path)
+    assert list(zb.load_study(path).weights) == ["own", "queen"]
+
+
+def test_a_matrix_without_ids_is_never_guessed(squares, tmp_path):
+    matrix = write_matrix(tmp_path / "W.xlsx")
+    table = tmp_path / "t.csv"
+    rows(UNITS, [2001, 2002], NAMES).to_csv(table, index=False)
+    with pytest.raises(zb.DataError, match=r"12 × 12 numbers without ids.*--ids 'order of polygons'"):
+        propose([squares, matrix], tmp_path)
+    with pytest.raises(zb.DataError, match=r"--ids 'order of table'"):
+        propose([table, matrix], tmp_path)
+    with pytest.raises(zb.DataError, match="Leave out --ids"):
+        propose([squares, table], tmp_path, ids="order of table")
+    rows(UNITS[:9], [2001, 2002], NAMES).to_csv(table, index=False)
+    with pytest.raises(zb.DataError, match=r"no column of t\.csv has 12 units"):
+        propose([table, matrix], tmp_path, ids="order of table")
+    with pytest.raises(zb.DataError, match="or a table and a W"):
+        propose([table], tmp_path)
+    assert cli.main(["init", "--ids", "order of table"]) == 1
 
 
 def test_a_reference_system_is_for_files_of_ones_own(capsys):
