@@ -399,22 +399,12 @@ def simple_impacts() -> Case:
 
 def demeaned_first() -> Case:
     """Two-way effects removed by hand, then a tool that has unit effects only: T ln|S| and W after demeaning."""
-    from libpysal.weights import W as PysalW
     from spreg import Panel_FE_Lag
 
     regions = quiet(lambda: zb.read_regions(PAGE.parents[2] / "shapefiles" / "delta_cities.shp"))
     regions = regions[regions["prov"] == "浙江省"]
     W = quiet(lambda: zb.weights.contiguity(regions, islands="nearest").standardise("row"))
-    links = {
-        i: dict(zip(map(int, W.matrix[[i]].indices), map(float, W.matrix[[i]].data), strict=True))
-        for i in range(W.n)
-    }
-    peer = PysalW(
-        {i: list(row) for i, row in links.items()},
-        {i: list(row.values()) for i, row in links.items()},
-        id_order=list(range(W.n)),
-        silence_warnings=True,
-    )
+    peer = as_pysal(W)
     theirs, ours = [], []
     for seed in range(60):
         panel = zb.simulate.durbin(W, 11, {"x": 1.0}, rho=0.3, rng=seed)
@@ -439,6 +429,55 @@ def demeaned(values: np.ndarray) -> np.ndarray:
     return values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
 
 
+def as_pysal(W: zb.Weights) -> Any:
+    """The same links for spreg."""
+    from libpysal.weights import W as PysalW
+
+    rows = [W.matrix[[i]] for i in range(W.n)]
+    links = {i: list(map(int, row.indices)) for i, row in enumerate(rows)}
+    values = {i: list(map(float, row.data)) for i, row in enumerate(rows)}
+    return PysalW(links, values, id_order=list(range(W.n)), silence_warnings=True)
+
+
+def units_dropped() -> Case:
+    """Half the units come late: a tool for complete panels gets those that are always there, and W among them."""
+    from spreg import Panel_FE_Lag
+
+    regions = quiet(lambda: zb.read_regions(PAGE.parents[2] / "shapefiles" / "delta_cities.shp"))
+    W = quiet(lambda: zb.weights.contiguity(regions, islands="nearest").standardise("row"))
+    rng, T, n = np.random.default_rng(5), 6, W.n
+    there = np.ones((T, n), dtype=bool)
+    late = rng.permutation(n)[: n // 2]
+    there[:, late] = np.arange(T)[:, None] >= rng.integers(1, T - 1, len(late))
+    always = there.all(axis=0)
+    left = quiet(lambda: W.subset(W.ids[always]).standardise("row"))
+    peer, spec = as_pysal(left), zb.DurbinSpec("y", ["x"], lag_x=[], fixed_effects="unit")
+    theirs, ours = [], []
+    for _ in range(40):
+        y, x = np.full((T, n), np.nan), np.where(there, rng.standard_normal((T, n)), np.nan)
+        unit = rng.standard_normal(n)
+        for t, on in enumerate(there):
+            part = W.matrix.toarray()[np.ix_(on, on)]
+            part = part / np.maximum(part.sum(axis=1, keepdims=True), SAME)
+            right = unit[on] + x[t, on] + rng.standard_normal(on.sum())
+            y[t, on] = np.linalg.solve(np.eye(on.sum()) - 0.3 * part, right)
+        values = np.stack([y, x], axis=2)
+        panel = zb.Panel(values, tuple(range(2001, 2001 + T)), W.ids, ("y", "x"), present=there)
+        ours.append(quiet(lambda panel=panel: zb.fit_durbin(spec, panel, W)).params["rho"])
+        stacked = [v[:, always].reshape(-1, 1) for v in (y, x)]
+        theirs.append(float(quiet(lambda s=stacked: Panel_FE_Lag(s[0], s[1], peer)).rho))
+    error = [np.std(values) / np.sqrt(len(values)) for values in (theirs, ours)]
+    return Case(
+        f"Half of {n} cities come late, {T} periods",
+        "`spreg.Panel_FE_Lag`, which needs every unit in every period, on the units that are always there, true ρ = 0.3",
+        f"mean ρ = {np.mean(theirs):.2f} over 40 simulated panels (± {error[0]:.2f})",
+        f"mean ρ = {np.mean(ours):.2f} (± {error[1]:.2f}), on the rows that there are",
+        "With the units their part in the lag of their neighbours is dropped: Wy of the rest is another variable.",
+        bool(abs(np.mean(theirs) - 0.3) > 4 * error[0]),
+        bool(abs(np.mean(ours) - 0.3) < 4 * error[1]),
+    )
+
+
 CASES: tuple[Callable[[], Case], ...] = (
     misordered_graph,
     misordered_w,
@@ -453,6 +492,7 @@ CASES: tuple[Callable[[], Case], ...] = (
     ordered_determinant,
     simple_impacts,
     demeaned_first,
+    units_dropped,
 )
 
 
