@@ -37,6 +37,10 @@ reason = "not printed"
 variables = ["ly"]
 periods = [2010, 2017]
 clusters = "queen"
+[scenarios.push]
+title = "Push"
+of = "m"
+changes = { 330101 = { x1 = 0.5 } }
 [models.m]
 """,
     )
@@ -106,6 +110,10 @@ def test_tables_list_absences_and_w_by_period_and_maps_are_drawn(study):
     local = pd.read_csv(folder / "tidy/local_moran.csv", dtype={"unit": str})
     assert LATE not in set(local.loc[local["period"] == 2010, "unit"])
     assert list(folder.glob("figures/*clusters_ly*"))
+    scenario = pd.read_csv(folder / "tidy/scenario_push.csv", dtype={"unit": str})
+    assert GONE not in set(scenario["unit"])  # of 2017, when it has left
+    assert len(scenario) == 11
+    assert "2017" in (folder / "tables/scenario_push.md").read_text("utf-8")
 
 
 def test_models_of_a_study_have_effects_one_by_one_and_a_w_for_each_lag(study, tmp_path):
@@ -125,3 +133,16 @@ def test_models_of_a_study_have_effects_one_by_one_and_a_w_for_each_lag(study, t
     table = zb.tables.regression_table([("one", one), ("two", two)])
     words = [str(cell) for line in table.rows for cell in line.cells]
     assert any("unit × trend" in word for word in words)
+
+
+def test_the_chain_and_effects_of_an_uneven_study(study):
+    """From its file to tables: fits by the adjusted score, the chain of tests and what it points to."""
+    path = study.with_name("whole.toml")
+    path.write_text(study.read_text("utf-8").replace('name = "tiny"', 'name = "whole"'), "utf-8")
+    folder = run(zb.load_study(path), stages=["models", "tests"]).folder
+    chain = pd.read_csv(folder / "tidy/tests_m.csv").set_index("test")
+    assert chain.loc["LM lag", "p_value"] > 0
+    assert "adjusted score" in chain.loc["LM Durbin terms from SAR", "note"]
+    assert "Wald" in (folder / "tables/tests_m_reading.txt").read_text("utf-8")
+    assert "LM lag" in (folder / "tables/tests_m.md").read_text("utf-8")
+    assert list(folder.glob("tables/m.*"))
