@@ -566,7 +566,7 @@ def compute_tests(cell: tuple[str, int, int], replications: int) -> pd.DataFrame
             there[..., None], np.concatenate([noise(kind, rng, 1)[0][..., None], x], axis=2), np.nan
         )
         panel = zb.Panel(values, tuple(range(2001, 2001 + T)), near.ids, ("y", "a", "b"), present=there)
-        case = make_case(zb.DurbinSpec("y", ["a", "b"]), panel, near, "lee_yu")
+        case = make_case(zb.DurbinSpec("y", ["a", "b"]), panel, near, "lee_yu")  # its y is drawn anew below
         for e in noise(kind, rng, replications // SHAPES)[:, there]:
             u = RowFilter(world.W, lam).solve(e)
             y = RowFilter(world.W, rho).solve(mean + u)

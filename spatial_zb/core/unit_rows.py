@@ -7,6 +7,7 @@ units share and of the regressors: its blocks are small whatever the number of r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -116,6 +117,50 @@ def _own_blocks(
         same = columns[:, :, None, a] == columns[:, None, :, b]
         A -= same * values[:, :, None, a] * values[:, None, :, b]
     return rows, A
+
+
+def probed_pairs(
+    number: NDArray[np.intp],
+    e: Array,
+    ways: tuple[Callable[[Array], Array], Callable[[Array], Array]],
+    diagonal: Array,
+    C: Array,
+    k: float,
+    signs: Array,
+) -> tuple[Array, Array]:
+    """Y_ii (n,) of Y = E'(sym(MGM) − kM)E, and of every probe |(Y − diag Y)v|², whose mean is Σ_{i≠j} Y_ij².
+
+    As :func:`spatial_zb.core.likelihood.shape_rows.between_units` without a matrix of n × n: E has the residuals of each
+    unit in a column, and U'E = 0, so that M = I − CC' there.
+
+    Parameters
+    ----------
+    number, e
+        (N,) the unit 0, 1, … of each row, and residuals off the effects.
+    ways, diagonal
+        v ↦ Gv and v ↦ G'v of rows (N, m), and diag G (N,).
+    C, k
+        (N, c) what units share of the effects, orthonormal; what is taken off for σ².
+    signs
+        (n, probes) of ±1.
+    """
+    n, (ahead, back) = len(signs), ways
+
+    def by_unit(values: Array) -> Array:
+        out = np.zeros((n, values.shape[1]))
+        np.add.at(out, number, e[:, None] * values)
+        return out
+
+    GC = ahead(C)
+    onto, forth, inner = by_unit(C), by_unit((GC + back(C)) / 2), C.T @ GC
+    inner = (inner + inner.T) / 2 + k * np.eye(C.shape[1])
+    squares = np.bincount(number, weights=e**2, minlength=n)
+    own = np.bincount(number, weights=diagonal * e**2, minlength=n) - k * squares
+    own += (onto * (onto @ inner - 2 * forth)).sum(axis=1)
+    moved = e[:, None] * signs[number]
+    image = by_unit((ahead(moved) + back(moved)) / 2) - (k * squares + own)[:, None] * signs
+    image += onto @ (inner @ (onto.T @ signs) - forth.T @ signs) - forth @ (onto.T @ signs)
+    return own, (image**2).sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -228,6 +228,8 @@ class ShapeCase(Case):
 
     lags: Lags
     reasons: tuple[str, ...]
+    #: Of which this is a redraw.
+    first: ShapeCase | None = None
 
     @property
     def n(self) -> int:
@@ -269,7 +271,9 @@ class ShapeCase(Case):
         return DurbinSpec(self.spec.y, self.spec.x, lag_y, lag_x, lag_error, fixed_effects=fixed)
 
     def made(self, spec: DurbinSpec) -> ShapeDesign:
-        return build_shape(spec, self.panel, self.lags, self.reasons)
+        if self.first is None:
+            return build_shape(spec, self.panel, self.lags, self.reasons)
+        return replace(self.first.shaped(spec), values=self.own(self.design).values)
 
     def shaped(self, spec: DurbinSpec) -> ShapeDesign:
         """A model on these rows."""
@@ -309,12 +313,8 @@ class ShapeCase(Case):
         return row_places(W, unit, self.period_means), feedback
 
     def redrawn(self, y: Array) -> ShapeCase:
-        """The same with another y (N,): what depends on the shape alone is kept."""
-        new = replace(self, design=replace(self.own(self.design), values=y))
-        new.designs.update(
-            {spec: replace(self.own(design), values=y) for spec, design in self.designs.items()}
-        )
-        return new
+        """The same with another y (N,): what depends on the shape alone is asked of this one."""
+        return replace(self, design=replace(self.own(self.design), values=y), first=self.first or self)
 
 
 def rows_of(case: Case, spec: DurbinSpec | None = None) -> tuple[Array, Array]:

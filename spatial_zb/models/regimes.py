@@ -30,6 +30,7 @@ from spatial_zb.core.likelihood.regimes import (
     regime_moments,
     unit_scores_meat,
 )
+from spatial_zb.core.likelihood.tests import cluster_p_value
 from spatial_zb.core.logdet.factors import largest_sums
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample, column_basis, demean, spatial_lag
 from spatial_zb.data.panel import Panel
@@ -375,8 +376,7 @@ def regime_tests(fit: Fit) -> TestTable:
     -------
     TestTable of χ² tests, of ρ and each coefficient with as many degrees of freedom as regimes less one, and ``"all"`` of
     them at once; of two regimes ``tidy()`` has term, difference (second regime less first) and its std_error beside.
-    ``row("Wald equal regimes", "rho")`` is one of them. With clustered errors of few units they are Wald tests still, and
-    reject too often; read the intervals of ``bootstrap(fit).differences()`` beside them.
+    ``row("Wald equal regimes", "rho")`` is one of them. Of clustered errors p is that of Hotelling's T² by n units.
 
     Raises
     ------
@@ -393,21 +393,22 @@ def regime_tests(fit: Fit) -> TestTable:
     terms = list(dict.fromkeys(names))
     groups = {name: np.flatnonzero([other == name for other in names]) for name in terms}
     groups["all"] = np.arange(len(names))
-    rows = []
+    rows, units = [], len(fit.panel.units)
     for term, at in groups.items():
         part = cov[np.ix_(at, at)]
         statistic = float(difference[at] @ np.linalg.solve(part, difference[at])) if fit.converged else np.nan
+        p = (
+            cluster_p_value(statistic, len(at), units)
+            if fit.covariance in CLUSTERED
+            else chi2_tail(statistic, len(at))
+        )
         one = len(at) == 1 and term != "all"
         more = {
             "term": term,
             "difference": float(difference[at][0]) if one else np.nan,
             "std_error": float(np.sqrt(part[0, 0])) if one else np.nan,
         }
-        rows.append(
-            Row(
-                EQUAL_REGIMES.en, statistic, len(at), float(chi2_tail(statistic, len(at))), of=term, more=more
-            )
-        )
+        rows.append(Row(EQUAL_REGIMES.en, statistic, len(at), float(p), of=term, more=more))
     columns = ["term", "difference", "std_error", "statistic", "df", "p_value"]
     frame = pd.DataFrame(
         [{**row.more, "statistic": row.statistic, "df": row.df, "p_value": row.p_value} for row in rows]

@@ -333,12 +333,12 @@ def _check_size(shape: Shape, covariance: Covariance) -> None:
         )
     weights, rows = shape.W or shape.V, len(shape.Z)
     wide = weights is not None and not weights.dense
-    if (wide and covariance in ("sandwich", *CLUSTERED)) or (covariance == "sandwich" and rows > PAIRED_ROWS):
+    if (wide and covariance in ("sandwich", "cr2")) or (covariance == "sandwich" and rows > PAIRED_ROWS):
         raise SpecificationError(
             f'covariance="{covariance}" in this shape of panel is for periods of up to {DENSE_PERIOD} units (and "sandwich" '
-            f'for {PAIRED_ROWS:,} rows). Use "information", "driscoll_kraay" or "conley".',
+            f'for {PAIRED_ROWS:,} rows). Use "cluster", "information", "driscoll_kraay" or "conley".',
             f'此形态的面板用covariance="{covariance}"时，每期至多{DENSE_PERIOD}个地区（"sandwich"至多{PAIRED_ROWS:,}行）。'
-            '请用"information"、"driscoll_kraay"或"conley"。',
+            '请用"cluster"、"information"、"driscoll_kraay"或"conley"。',
         )
 
 

@@ -20,6 +20,7 @@ from spatial_zb.core.likelihood.shape_covariance import (
 )
 from spatial_zb.core.likelihood.shape_rows import row_weights
 from spatial_zb.core.transforms import effect_space
+from spatial_zb.core.unit_rows import probed_pairs
 
 #: Central differences of scores of some tens, at steps of 1e-5.
 DIFFERENCED = 2e-6
@@ -320,3 +321,29 @@ def test_intervals_cover_in_uneven_panels(kind):
         hits.append(positive and abs(off[-1]) <= 1.96 * cov[-2, -2] ** 0.5)
     assert 0.88 <= np.mean(hits) <= 0.98
     assert abs(np.mean(off)) < 0.08
+
+
+def test_pairs_of_units_from_probes_are_those_of_dense_blocks():
+    """Own terms exactly, sums of squares over pairs with all signs of few units; over every sign vector they are exact."""
+    from itertools import product
+
+    rng = np.random.default_rng(4)
+    n, T = 6, 4
+    there = rng.random((T, n)) > 0.2
+    period, unit = np.nonzero(there)
+    number = np.unique(unit, return_inverse=True)[1]
+    N, n = len(unit), int(number.max()) + 1
+    G = rng.standard_normal((N, N)) * (period[:, None] == period)
+    U = (number[:, None] == np.arange(n)) / np.sqrt(np.bincount(number))
+    D = (period[:, None] == np.arange(T)).astype(float)
+    left, size, _ = np.linalg.svd(D - U @ (U.T @ D), full_matrices=False)
+    C = left[:, size > 1e-9]
+    M = np.eye(N) - U @ U.T - C @ C.T
+    e, k = M @ rng.standard_normal(N), 0.3
+    E = e[:, None] * (number[:, None] == np.arange(n))
+    MGM = M @ G @ M
+    Y = E.T @ ((MGM + MGM.T) / 2 - k * M) @ E
+    signs = np.array(list(product((-1.0, 1.0), repeat=n))).T
+    own, squares = probed_pairs(number, e, (lambda v: G @ v, lambda v: G.T @ v), np.diag(G), C, k, signs)
+    np.testing.assert_allclose(own, np.diag(Y), atol=1e-12)
+    assert squares.mean() == pytest.approx((Y**2).sum() - (np.diag(Y) ** 2).sum())

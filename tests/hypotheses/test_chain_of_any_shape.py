@@ -275,6 +275,21 @@ def test_bootstrap_p_values_are_drawn_from_the_rows(case, rows):
     assert run_tests(again, ("lag_error",))[0].statistic == pytest.approx(rows["LM lag", ""].statistic)
 
 
+def test_a_redraw_is_a_case_with_that_y(case, uneven, W):
+    """Of a case that has made no fit as well, as in another process."""
+    period, unit = np.nonzero(uneven.present)
+    other = uneven.array("y")[period, unit] + np.random.default_rng(3).standard_normal(len(unit))
+    values = uneven.array("y").copy()
+    values[period, unit] = other
+    spec = zb.DurbinSpec("y", ["a", "b"])
+    made = make_case(spec, uneven.with_columns({"y": values}), W, "lee_yu")
+    expected = {(row.test, row.of): row.statistic for row in run_tests(made, OF_ROWS)}
+    fresh = make_case(spec, uneven, W, "lee_yu")
+    for one in (fresh.redrawn(other), case.redrawn(other).redrawn(other)):
+        for row in run_tests(one, OF_ROWS):
+            assert row.statistic == pytest.approx(expected[row.test, row.of], nan_ok=True), row.test
+
+
 def test_a_unit_of_one_row_says_nothing_of_errors(uneven, W, case):
     """Its effect takes all of it; the tests are those without it where W leaves the others as they are."""
     there = uneven.present.copy()

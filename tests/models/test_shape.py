@@ -466,3 +466,19 @@ def test_predictions_of_any_shape(gns):
     assert list(table["unit"]) == list(np.asarray(gns.panel.units)[np.nonzero(design.present)[1]])
     with pytest.raises(SpecificationError, match="rows"):
         zb.predict(gns, gns.panel)
+
+
+def test_clusters_of_wide_periods_are_those_of_dense_ones(uneven, ring, monkeypatch):
+    """Where periods have too many units for dense filters: sums over pairs from probes, the rest from factors."""
+    from spatial_zb.core.likelihood import shape_covariance, shape_rows
+
+    spec = DurbinSpec("y", ["x", "z"])
+    dense = fit_durbin(spec, uneven, ring, covariance="cr1")
+    monkeypatch.setattr(shape_rows, "DENSE_PERIOD", 5)
+    monkeypatch.setattr(shape_covariance, "PAIR_PROBES", 4000)
+    monkeypatch.setattr(shape_covariance, "PROBES", 4000)
+    wide = fit_durbin(spec, uneven, ring, covariance="cr1")
+    assert wide.params["rho"] == pytest.approx(dense.params["rho"], abs=1e-8)
+    np.testing.assert_allclose(wide.bse.drop("sigma2"), dense.bse.drop("sigma2"), rtol=0.03)
+    with pytest.raises(SpecificationError, match="cluster"):
+        fit_durbin(spec, uneven, ring, covariance="cr2")

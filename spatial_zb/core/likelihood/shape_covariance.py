@@ -31,10 +31,12 @@ from spatial_zb.core.likelihood.covariance import DistanceKernel, conley_sum, ke
 from spatial_zb.core.likelihood.shape import ShapeEstimate, ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, between_units
 from spatial_zb.core.logdet.factors import random_signs
-from spatial_zb.core.unit_rows import RowClusters, row_clusters
+from spatial_zb.core.unit_rows import RowClusters, probed_pairs, row_clusters
 
 #: Probes of traces of the second order where filters are not dense, and how many at a time.
 PROBES, AT_ONCE = 96, 32
+#: Probes of sums over pairs of units there.
+PAIR_PROBES = 32
 #: Third and fourth moments of the errors are taken from residuals of at most so many rows: all pairs of them are visited.
 PAIRED_ROWS = 8000
 #: F and H map the effects into themselves where this share of their squares at most is outside.
@@ -382,11 +384,20 @@ def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
     n = len(units)
     sums = np.zeros((n, k + 2))
     np.add.at(sums, number, np.column_stack([point.BZ, point.mean, np.zeros(len(errors))]) * errors[:, None])
+    out = np.zeros((k + 2, k + 2))
+    if shape.W is not None and not shape.W.dense:
+        signs = random_signs(np.random.default_rng(n), (n, PAIR_PROBES))
+        ways, diagonal = (point.lag.ahead, point.lag.back), point.lag.diagonal
+        own, squares = probed_pairs(
+            number, errors, ways, diagonal, shape.effects.others, point.traces.f / shape.free, signs
+        )
+        sums[:, k] += own
+        out[k, k] = 2 * factor**2 * squares.mean()
+        return (out + factor * sums.T @ sums) / s2**2
     places = {"rho": k, "lam": k + 1}
     pairs = {
         places[name]: between_units(form, errors, number, shape.free) for name, form in point.forms.items()
     }
-    out = np.zeros((k + 2, k + 2))
     for place, Y in pairs.items():
         sums[:, place] += Y.diagonal()
     out += factor * sums.T @ sums

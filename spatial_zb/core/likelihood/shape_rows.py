@@ -213,6 +213,11 @@ class RowFilter:
         pairs = zip(W.distinct, W.trees, strict=True)
         return [filter_diagonal(block, self.coefficient, tree) for block, tree in pairs]
 
+    @property
+    def diagonal(self) -> Array:
+        """diag G of all rows (N,)."""
+        return np.concatenate([self.diagonals[d] for d in self.weights.which])
+
     def trace(self) -> float:
         """tr G over all rows."""
         W, c = self.weights, self.coefficient
@@ -434,7 +439,7 @@ def row_feedback(G: RowFilter, unit: NDArray[np.intp], U: sparse.csr_array, C: A
     ``U`` (N, r) has one unit in a column, ``C`` (N, c) is any other part of an orthonormal basis. UU' and G meet on the
     diagonal of G alone.
     """
-    g = np.concatenate([G.diagonals[d] for d in G.weights.which])
+    g = G.diagonal
     GC, GtC = G.ahead(C), G.back(C)
     h = np.asarray(U.multiply(U).sum(axis=1)).ravel()
     twice = sparse.csr_array(U.T @ (sparse.diags_array(g) @ U))
