@@ -235,11 +235,15 @@ def _row(group: pd.DataFrame, true: float) -> dict[str, float]:
 
 
 def run(replications: int = 1000, workers: int = 1) -> None:
-    """Simulate what is missing; the table is written after every cell."""
+    """Simulate what is missing, half as many panels of ρ and λ together; the table is written after every cell."""
+
+    def asked(place: str) -> int:
+        return replications // 2 if place.endswith(("SAC", "GNS")) else replications
+
     complete(
         TABLE,
         KEYS,
         {cell: cell for cell in design()},
-        lambda cell: run_cell(cell, replications, workers),
-        lambda done: (done["replications"] == replications) & (done["seed"] == SEED),
+        lambda cell: run_cell(cell, asked(cell[0]), workers),
+        lambda done: (done["replications"] >= done["place"].map(asked)) & (done["seed"] == SEED),
     )

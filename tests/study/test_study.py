@@ -932,6 +932,12 @@ def test_comparisons_have_no_errors_by_kilometres(project: Path) -> None:
     assert load_study(write(project, alone)).models["main"].bandwidth_km == 300.0
 
 
+def test_the_robust_score_is_for_rho_and_lambda_together_too(project: Path) -> None:
+    asked = '[models.main]\nestimator = "robust_score"\nlag_error = true\n'
+    model = load_study(write(project, BASE.replace("[models.main]\n", asked))).models["main"]
+    assert (model.estimator, model.lag_error, model.covariance) == ("robust_score", True, "cluster")
+
+
 def test_a_logarithm_is_known_by_its_expression_or_as_a_column_by_its_name():
     from spatial_zb.study.columns import is_logarithm
     from spatial_zb.study.sections import Variable
