@@ -114,7 +114,8 @@ def impulse_responses(
     >>> ring = sp.csr_array(sp.diags_array([1.0, 1.0, 1.0, 1.0], offsets=[1, -1, 39, -39], shape=(40, 40)))
     >>> W = zb.Weights(ring, [f"c{i:02d}" for i in range(40)], "ring").standardise()
     >>> spec = zb.SystemSpec({"industry": zb.Equation("ind"), "talent": zb.Equation("tal")}, time_lag=True,
-    lag_time_lag=True) >>> truth = {("industry", "L_ind"): 0.6, ("talent", "L_tal"): 0.5, ("talent", "L_ind"): 0.3}
+    ...                      lag_time_lag=True)
+    >>> truth = {("industry", "L_ind"): 0.6, ("talent", "L_tal"): 0.5, ("talent", "L_ind"): 0.3}
     >>> fit = zb.fit_system(spec, zb.simulate.system(spec, W, 14, truth, rng=1), W)
     >>> frame = zb.impulse_responses(fit, 2, source="industry").tidy()
     >>> own = frame[(frame["response"] == "talent") & (frame["effect"] == "own")]

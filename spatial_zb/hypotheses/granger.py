@@ -92,9 +92,9 @@ def granger(
 
     Notes
     -----
-    Granger (1969), Econometrica 37: 424-438. In simulations ratios reject 3–11 % of true hypotheses at 5 % (44 of 54 up to
-    8 %), the clustered F 0–7 %. Errors that last mislead both where one variable does lead the other: the
-    reverse is then found in 7–47 % from 41 units on; look at zb.tests.serial_correlation
+    Granger (1969), Econometrica 37: 424-438. In simulations F rejects 5.3 % of true hypotheses at 5 % on average (2.5 to
+    8.5 in 54 cells), likelihood ratios 1–14 %, the clustered F 0–6 %. Errors that last mislead all where one variable
+    does lead the other: the reverse is then found in 7–47 % from 41 units on; look at zb.tests.serial_correlation
     (spatial-zb docs validation/dynamic_system).
 
     Examples
@@ -103,7 +103,8 @@ def granger(
     >>> ring = sp.csr_array(sp.diags_array([1.0, 1.0, 1.0, 1.0], offsets=[1, -1, 39, -39], shape=(40, 40)))
     >>> W = zb.Weights(ring, [f"c{i:02d}" for i in range(40)], "ring").standardise()
     >>> spec = zb.SystemSpec({"industry": zb.Equation("ind"), "talent": zb.Equation("tal")}, time_lag=True,
-    lag_time_lag=True) >>> truth = {("industry", "L_ind"): 0.6, ("talent", "L_tal"): 0.5, ("talent", "L_ind"): 0.3}
+    ...                      lag_time_lag=True)
+    >>> truth = {("industry", "L_ind"): 0.6, ("talent", "L_tal"): 0.5, ("talent", "L_ind"): 0.3}
     >>> fit = zb.fit_system(spec, zb.simulate.system(spec, W, 14, truth, rng=1), W)
     >>> found = zb.granger(fit).tidy().set_index(["source", "response", "part"])["p_value"]
     >>> bool(found["industry", "talent", "own"] < 0.001), bool(found["talent", "industry", "own"] > 0.05)
