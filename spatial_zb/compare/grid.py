@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -23,6 +23,8 @@ from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
+#: Seconds of work below which no other process is started; seconds of a cell, and of a row of one that is fitted alone.
+START, A_FIT, A_ROW = 5.0, 2e-3, 1e-6
 #: Columns that say which cell a row is, in every grid; families and periods add theirs.
 CHOICES = ("spec", "weights", "sample", "estimator", "covariance")
 #: So many cells that are fitted one by one make a task.
@@ -171,7 +173,8 @@ def specification_grid(
         As :func:`fit_durbin` takes them. ``robust_score`` has clustered errors, whatever is asked of the others.
     workers
         Processes, or an :class:`spatial_zb.Execution`; numbers do not depend on it. A task is one W with all cells that
-        share their work, or a few cells that are fitted one by one.
+        share their work, or a few cells that are fitted one by one. Work of a few seconds is done in this process, since
+        others would take as long to start.
 
     Raises
     ------
@@ -220,8 +223,18 @@ def specification_grid(
             for which, chosen, block in _blocks(group, own, options):
                 tasks.append(block)
                 cells.append(np.array([begin[where] + i for where in which for i in chosen]))
-    results = run_tasks(fit_block, tasks, workers=workers)
+    results = run_tasks(fit_block, tasks, workers=_worth(Execution.of(workers), tasks))
     return _assemble(_choices(keys, periods is not None, specs), cells, results, refused, specs)
+
+
+def _worth(how: Execution, tasks: Sequence[Block]) -> Execution:
+    """Processes of this machine only where the work is more than their start: each loads the package and makes its own W."""
+    seconds = sum(
+        len(task.options)
+        * sum(A_FIT + (not task.shared) * A_ROW * part.values[..., 0].size for part in task.panels)
+        for task in tasks
+    )
+    return how if how.scheduler is not None or seconds > START else replace(how, workers=1)
 
 
 def estimator_ways(

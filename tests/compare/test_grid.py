@@ -10,6 +10,7 @@ from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.compare import compare_fits, specification_grid
+from spatial_zb.compare import grid as module
 from spatial_zb.compare.grid import CHOICES
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -69,7 +70,15 @@ def test_failed_cells_are_rows_with_their_reason(grid):
     assert (grid.glance().loc[grid.glance()["spec"] != "broken", "reason"] == "").all()
 
 
-def test_workers_do_not_change_a_number(grid, panel):
+@pytest.mark.parametrize("start", [0.0, 1e9])
+def test_workers_do_not_change_a_number(grid, panel, monkeypatch, start):
+    """Whether they are started, or the work is done in this process since it is little."""
+    how = []
+    monkeypatch.setattr(module, "START", start)
+    asked = module.run_tasks
+    monkeypatch.setattr(
+        module, "run_tasks", lambda *args, workers: how.append(workers) or asked(*args, workers=workers)
+    )
     parallel = specification_grid(
         panel,
         SPECS,
@@ -78,6 +87,7 @@ def test_workers_do_not_change_a_number(grid, panel):
         estimators=["lee_yu", "direct"],
         workers=2,
     )
+    assert [one.workers for one in how] == [1 if start else 2]
     pd.testing.assert_frame_equal(parallel.tidy(), grid.tidy())
     pd.testing.assert_frame_equal(parallel.glance(), grid.glance())
 
