@@ -85,8 +85,21 @@ def test_a_graph_without_length_is_refused():
 def test_levels_and_columns_give_the_same_traces(centred, monkeypatch):
     W, found, blocks_of = MATRICES["one way"], [], traces.level_blocks
     monkeypatch.setattr(traces, "level_blocks", lambda *given: found.append(blocks_of(*given)) or found[-1])
+    monkeypatch.setattr(traces, "_level_traces", traces._level_traces.__wrapped__)  # not what it remembers
     by_levels = traces._cross_traces(W, 0.4, -0.2, centred, None)
     monkeypatch.setattr(traces, "LEVEL_COST", 0.0)
     by_columns = traces._cross_traces(W, 0.4, -0.2, centred, None)
     assert by_levels == pytest.approx(by_columns, rel=ROUNDING)
     assert [blocks is None for blocks in found] == [False, True]  # both ways were taken
+
+
+def test_answers_are_those_of_the_matrix_that_asks():
+    asked = []
+    known = traces.remembered(lambda matrix, factor: asked.append(factor) or factor * matrix.sum())
+    first, other = (sparse.csr_array(c * np.eye(4)) for c in (1.0, 2.0))
+    assert [known(first, 2.0), known(other, 2.0), known(first, 2.0)] == [8.0, 16.0, 8.0]
+    assert len(asked) == 2
+    for factor in range(traces.KEPT):
+        known(other, float(factor))
+    assert known(first, 2.0) == 8.0
+    assert len(asked) == traces.KEPT + 2  # one was known; the first was forgotten by then

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse, special
 
 from spatial_zb.core import Array
-from spatial_zb.core.logdet.traces import DENSE_SOLVE, filter_applier
+from spatial_zb.core.logdet.traces import DENSE_SOLVE, filter_applier, remembered
 from spatial_zb.core.transforms import FixedEffects, demean
 from spatial_zb.core.unit_rows import RowErrors
 
@@ -243,24 +243,24 @@ def own_feedback(matrix: sparse.csr_array, rho: float, centred: bool) -> Array:
     if n <= DENSE_SOLVE:
         G = apply_g(np.eye(n))
         return np.diagonal(G) - (G.mean(axis=0) if centred else 0.0)
-    out = matrix.diagonal() + sum(
-        rho ** (p - 1) * diagonal for p, diagonal in _diagonals_of_powers(matrix, rho)
-    )
+    out = matrix.diagonal()
+    if rho:
+        out = out + sum(rho ** (p - 1) * diagonal for p, diagonal in _diagonals_of_powers(matrix))
     if not centred:
         return out
     return out - filter_applier(sparse.csr_array(matrix.T), rho)(np.full(n, 1 / n))
 
 
-def _diagonals_of_powers(matrix: sparse.csr_array, rho: float) -> Iterator[tuple[int, Array]]:
+@remembered
+def _diagonals_of_powers(matrix: sparse.csr_array) -> list[tuple[int, Array]]:
     """p ≥ 2 and the diagonal of W^p, of two powers that are held: W^a ∘ (W^b)'."""
     powers = [matrix]
     counts = np.diff(matrix.indptr)
-    while rho and len(powers) < POWERS and counts[powers[-1].indices].sum() <= FILL * max(matrix.nnz, 1):
+    while len(powers) < POWERS and counts[powers[-1].indices].sum() <= FILL * max(matrix.nnz, 1):
         powers.append(sparse.csr_array(powers[-1] @ matrix))
     across = [sparse.csr_array(power.T) for power in powers]
-    for p in range(2, 2 * len(powers) + 1):
-        a, b = p // 2, p - p // 2
-        yield p, np.asarray(powers[a - 1].multiply(across[b - 1]).sum(axis=1)).ravel()
+    halves = [(p // 2, p - p // 2) for p in range(2, 2 * len(powers) + 1)]
+    return [(a + b, np.asarray(powers[a - 1].multiply(across[b - 1]).sum(axis=1)).ravel()) for a, b in halves]
 
 
 def tied_variances(variances: Array, column: Array) -> Array:

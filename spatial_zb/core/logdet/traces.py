@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,34 @@ from spatial_zb.core import Array, Values
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.logdet.factors import ALWAYS_LIGHT, expected_fill, factorise, largest_sums, random_signs
 from spatial_zb.core.logdet.stochastic import iterative_solver
+
+#: Answers about one W that are kept for whoever asks next: the fits of a test chain ask twice and more for each of theirs.
+KEPT = 12
+Answer = TypeVar("Answer")
+Asked = ParamSpec("Asked")
+
+
+def remembered(
+    function: Callable[Concatenate[sparse.csr_array, Asked], Answer],
+) -> Callable[Concatenate[sparse.csr_array, Asked], Answer]:
+    """The last few answers of a function of W, known by its identity, and of numbers; W up to ``DENSE_UNITS`` units."""
+    kept: dict[tuple[Any, ...], tuple[sparse.csr_array, Answer]] = {}
+
+    @wraps(function)
+    def asked(matrix: sparse.csr_array, *rest: Asked.args, **more: Asked.kwargs) -> Answer:
+        if matrix.shape[0] > DENSE_UNITS:
+            return function(matrix, *rest, **more)
+        key = id(matrix), *rest
+        if key not in kept:
+            while len(kept) >= KEPT:
+                kept.pop(next(iter(kept)), None)
+            kept[key] = (
+                matrix,
+                function(matrix, *rest, **more),
+            )  # holds W, so that its place is not taken by another
+        return kept[key][1]
+
+    return asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +307,18 @@ def _cross_traces(
     n = matrix.shape[0]
     if n <= DENSE_SOLVE:
         return _dense_traces(matrix, rho, lam, centred, solve)
-    blocks = _blocks(matrix, rho, lam) if n <= DENSE_UNITS else None
+    exact = _level_traces(matrix, rho, lam, centred) if n <= DENSE_UNITS else None
+    return exact or _column_traces(matrix, rho, lam, centred, solve)
+
+
+@remembered
+def _level_traces(
+    matrix: sparse.csr_array, rho: float, lam: float, centred: bool
+) -> tuple[float, float, float, float] | None:
+    """:func:`_cross_traces` by levels of the graph, where that is cheap."""
+    blocks = _blocks(matrix, rho, lam)
     if blocks is None:
-        return _column_traces(matrix, rho, lam, centred, solve)
+        return None
     G = block_filter(blocks, rho)
     H = G if lam == rho else block_filter(blocks, lam)
     pairs = (G, G), (G, H), (H, H)
@@ -362,7 +400,7 @@ def filter_solver(matrix: sparse.csr_array, coefficient: float) -> Solver:
     Without pivoting where I − cW is diagonally dominant, as for every |c| < 1 and row-normalised W. Where the factors
     would be dense (:func:`expected_fill`): by products with W.
     """
-    return _solvers(matrix, coefficient)[0]
+    return (_known_solvers if matrix.shape[0] > DENSE_SOLVE else _solvers)(matrix, coefficient)[0]
 
 
 def filter_both_ways(matrix: sparse.csr_array, coefficient: float) -> tuple[Solver, Solver]:
@@ -389,6 +427,9 @@ def _solvers(matrix: sparse.csr_array, coefficient: float) -> tuple[Solver, Solv
         return iterative_solver(matrix, coefficient, bound), iterative_solver(transposed, coefficient, bound)
     factors = factorise(system, abs(coefficient) * bound < 1)
     return factors.solve, partial(factors.solve, trans="T")
+
+
+_known_solvers = remembered(_solvers)
 
 
 def _dense_solve(lu: Array, pivots: NDArray[np.intp], trans: int, right: Array) -> Array:
