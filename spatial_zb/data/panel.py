@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
-from spatial_zb.base.printing import shown_in_html
+from spatial_zb.base.printing import Drawn, shown_in_html
 from spatial_zb.base.text import Text
 from spatial_zb.data.contents import absences, check_fit, everywhere, presence, real_values
 
@@ -108,7 +108,7 @@ def _listed(given: Any, name: Text) -> list:
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class Panel(Drawn):
     """Variables of units and periods; every unit in every period, unless ``present`` says otherwise.
 
     Attributes
@@ -134,6 +134,8 @@ class Panel:
     AlignmentError
         Repeated units.
     """
+
+    pictures = ("path", "map")
 
     values: NDArray[np.float64]
     periods: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Pictures of results: what ``fit.plot()``, ``effects.plot()``, ``moran.plot()`` and the like draw.
+"""Pictures of data and results: what ``panel.plot()``, ``W.plot()``, ``fit.plot()``, ``moran.plot()`` and the like draw.
 
 Results do not know this module: they ask for it by the door ``"plot"`` of :mod:`spatial_zb.base`, and say by their
 ``pictures`` which kinds they have (decision 0022).
@@ -89,6 +89,40 @@ def draw(
 def _worded(asked: Asked, panel: Panel) -> Look:
     """The look, with the labels of a panel for what the caller has no words for."""
     return replace(asked.look, words={**panel.labels, **asked.look.words})
+
+
+# -- What a study starts from ------------------------------------------------------------------------------
+
+#: Variables that are drawn where none is named.
+MOST_VARIABLES = 6
+MIDDLE = Text("Mean of the units; band: their middle half.", "各地区均值；阴影为中间一半地区的范围。")
+
+
+def _variables(panel: Any, asked: Asked) -> Drawing:
+    """Mean and quartiles over the units by period, a panel for each variable."""
+    chosen = list(asked.terms or panel.columns[:MOST_VARIABLES])
+    part = panel if asked.periods is None else panel.select(periods=list(asked.periods))
+    x = np.asarray(part.periods, dtype=float)
+    with open_page(_worded(asked, panel), "journal_double" if len(chosen) > 1 else "journal_single") as page:
+        parts = []
+        for name in chosen:
+            values = part.array(name)  # (T, n); NaN where a unit is absent
+            low, high = np.nanquantile(values, [0.25, 0.75], axis=1)
+            line = Series("", x, np.nanmean(values, axis=1), low, high, interval="band")
+            parts.append(LinePanel(page.say(panel.label(name)), (line,)))
+        columns = min(len(chosen), 3)
+        chart = Chart(page.say(PERIOD), "", page.title, page.note(page.say(MIDDLE)), columns, shared=False)
+        return draw_chart(parts, chart, page.style)
+
+
+def _map_of_variable(panel: Any, asked: Asked) -> Drawing:
+    """One variable in classes, of the last period where none is named."""
+    name, periods = asked.term(panel.columns), asked.periods or [panel.periods[-1]]
+    return maps.choropleth(panel, name, regions=asked.polygons, periods=periods, look=asked.look)
+
+
+def _links(W: Any, asked: Asked) -> Drawing:
+    return maps.links(W, regions=asked.polygons, look=asked.look)
 
 
 # -- Fits and their effects ------------------------------------------------------------------------------
@@ -224,6 +258,9 @@ PICTURES: Mapping[tuple[str, str], Callable[[Any, Asked], Drawing]] = {
     **{(kind, "effects"): _effects for kind in ("Fit", "SystemFit", "Effects")},
     **{(kind, "coefficients"): _coefficients for kind in ("Fit", "SystemFit")},
     **{(kind, "map"): _map_of_effects for kind in ("Fit", "SystemFit", "Effects")},
+    ("Panel", "path"): _variables,
+    ("Panel", "map"): _map_of_variable,
+    ("Weights", "links"): _links,
     ("MoranTable", "scatter"): _scatter,
     ("MoranTable", "path"): _path,
     ("LocalTable", "map"): _clusters,

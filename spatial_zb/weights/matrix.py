@@ -22,7 +22,7 @@ from spatial_zb.base.errors import (
     not_one_of,
 )
 from spatial_zb.base.notes import warn
-from spatial_zb.base.printing import shown_in_html
+from spatial_zb.base.printing import Drawn, shown_in_html
 from spatial_zb.base.text import Text
 from spatial_zb.weights.describe import WeightsReport, describe
 from spatial_zb.weights.entries import as_sparse, check_entries, text_ids
@@ -39,7 +39,7 @@ PANEL = Text("panel", "面板")
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
+class Weights(Drawn):
     """Spatial weights W with the ids of its units.
 
     Parameters
@@ -67,6 +67,8 @@ class Weights:
     AlignmentError
         Wrong number of ids, ids that are not text, or repeated.
     """
+
+    pictures = ("links",)
 
     matrix: sparse.csr_array
     ids: pd.Index

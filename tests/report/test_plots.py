@@ -17,7 +17,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.compare.grid import Grid
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
-from spatial_zb.report.plots import PICTURES
+from spatial_zb.report.plots import MOST_VARIABLES, PICTURES
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,8 @@ def results(example, effects_of_a_fit):
     )
     system = zb.fit_system(spec, panel, W, "3sls")
     return {
+        "Panel": panel,
+        "Weights": W,
         "Fit": effects_of_a_fit.fit,
         "SystemFit": system,
         "Effects": effects_of_a_fit,
@@ -57,7 +59,7 @@ def test_every_result_draws_each_of_its_pictures(results, example, kind, picture
         with pytest.raises(SpecificationError, match=r"maps\.effect"):
             result.plot("map", regions=example.regions)
         return
-    terms = ["talent"] if (kind, picture) in {("Fit", "map"), ("Effects", "map")} else None
+    terms = ["talent"] if (kind, picture) in {("Fit", "map"), ("Effects", "map"), ("Panel", "map")} else None
     drawing = result.plot(picture, terms=terms, regions=example.regions, look=Look(language="zh"))
     assert isinstance(drawing, Drawing)
     if kind not in ("SystemFit",):
@@ -68,6 +70,20 @@ def test_every_kind_lists_the_pictures_that_there_are(results):
     for kind, result in results.items():
         assert {picture for name, picture in PICTURES if name == kind} == set(result.pictures)
     assert Grid.pictures == ("curve",)
+
+
+def test_a_panel_draws_means_and_the_middle_half_of_its_units(example):
+    panel = example.panel
+    drawn = panel.plot(terms=["talent"], periods=[2007, 2013, 2019]).figure
+    lines = [line.get_ydata() for line in drawn.axes[0].lines if len(line.get_xdata()) == 3]
+    values = panel.select(periods=[2007, 2013, 2019]).array("talent")
+    assert any(np.allclose(line, values.mean(axis=1)) for line in lines)
+    bands = [c.get_paths()[0].vertices[:, 1] for c in drawn.axes[0].collections if c.get_paths()]
+    quartiles = np.quantile(values, [0.25, 0.75], axis=1)
+    assert any(np.allclose((band.min(), band.max()), (quartiles.min(), quartiles.max())) for band in bands)
+    assert sum(bool(axes.lines) for axes in panel.plot().figure.axes) == MOST_VARIABLES
+    with pytest.raises(SpecificationError, match="A map needs polygons"):
+        example.W.plot()
 
 
 def test_the_usual_pictures(results, example):
