@@ -17,7 +17,7 @@ from spatial_zb.models.design import build_design
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.ml import errors_of_fit
 from spatial_zb.models.notes import correlated_over_time
-from spatial_zb.models.shape import build_shape, read_lags
+from spatial_zb.models.shape import build_shape, placed, read_lags
 from spatial_zb.models.system import _fit_instrumental
 from spatial_zb.models.system.design import design_of_rows
 
@@ -479,3 +479,35 @@ def test_what_a_system_on_rows_says_and_refuses(uneven, changing, W):
             call()
     with pytest.raises(zb.DataError, match="3sls"):
         zb.fit_system(spec, uneven, W, "fiml")
+
+
+# Recovery --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("panels", [20, pytest.param(400, marks=pytest.mark.slow)])
+def test_estimates_centre_on_the_truth_and_errors_cover_it(uneven, changing, panels):
+    """y = 0.3W_t y + x1 − 0.7x2 + 0.5w + effects + e on the same rows, w sharing the errors: 95 % intervals."""
+    spec, r = DurbinSpec("y", ["x1", "x2"], lag_x=[], **Z), np.random.default_rng(11)
+    design = build_shape(spec, uneven, read_lags(spec, uneven, changing, None, None), ("rows", "periods"))
+    there, shape = design.present, design.shape
+    x, z = (uneven.array(names)[there] for names in (["x1", "x2"], ["z1", "z2"]))
+    W, off = shape.W.matrix, shape.effects.off
+    solve = np.linalg.inv(np.eye(len(x)) - 0.3 * W.toarray())
+    own = r.normal(size=n)[shape.unit] + r.normal(size=T)[np.nonzero(there)[0]]
+    truth, found = np.array([1.0, -0.7, 0.5, 0.3]), []
+    for _ in range(panels):
+        e = r.normal(size=len(x))
+        w = z @ [1.0, 0.7] + 0.6 * e + 0.5 * r.normal(size=len(x))
+        y = solve @ (x @ truth[:2] + 0.5 * w + own + e)
+        columns = design.Z.copy()
+        columns[..., 2][there] = off(w)
+        parts = {"y": placed(off(y), there), "Wy": placed(off(W @ y), there), "Z": columns}
+        fit = fit_gmm(replace(design, values=y, **parts), "information", 2, None)
+        if fit.converged:
+            found.append((fit.params.to_numpy()[:4] - truth, fit.bse.to_numpy()[:4]))
+    off_truth, errors = np.array(found).transpose(1, 0, 2)
+    assert len(found) >= 0.95 * panels
+    noise = 4 * off_truth.std(axis=0) / np.sqrt(len(found))
+    assert (np.abs(np.median(off_truth, axis=0)) < 1.25 * noise + 0.01).all()
+    if panels > 100:
+        assert ((np.abs(off_truth) < 1.96 * errors).mean(axis=0) > 0.90).all()
