@@ -280,7 +280,7 @@ def by_system(
     names = ("y", "g", "x1", "x2", "x3", "x4")
     first = np.column_stack([np.random.default_rng(0).standard_normal(mean.shape), x])  # y is to come
     designs = {
-        name: (design_of_rows(SYSTEM, *panel_of(part, first[kept], names), 2, ("rows",), True), kept)
+        name: (design_of_rows(SYSTEM, *panel_of(part, first[kept], names), 2, False, ("rows",), True), kept)
         for name, (part, kept) in both.items()
     }
     for e, v in zip(noise(cell, rng, count)[:, there], noise(cell, rng, count)[:, there], strict=True):

@@ -26,10 +26,9 @@ from spatial_zb.core.system.sets import (
 )
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds
-from spatial_zb.models.system.design import SystemDesign, build_system_design, instrument_columns
+from spatial_zb.models.system.design import SystemDesign, instrument_columns, system_design
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.weights.matrix import Weights, as_weights
 
 TOTAL = "total:"
 EVERYTHING = (-np.inf, np.inf)
@@ -170,9 +169,9 @@ def confidence_set(
     alpha_of(level)
     _check_equation(spec, equation)
     needed = len(set(spec.equations[equation].endogenous_terms) - set(given or {}))
-    design = _design(spec, panel, as_weights(W).align(panel.units), equation, needed, instruments)
+    design = _design(spec, panel, W, equation, needed, instruments)
     built, used = _moments(design, equation, needed, instruments)
-    case = _Case(spec, equation, built, dict(given or {}), design.weights.row_normalised)
+    case = _Case(spec, equation, built, dict(given or {}), design.rows_sum_to_one)
     names = case.asked(parameters)
     wald = (
         None if fit is None else pd.DataFrame([_wald(fit, case, name, level) for name in names], index=names)
@@ -215,26 +214,27 @@ def _excluded(design: SystemDesign, equation: str) -> tuple[str, ...]:
 def _design(
     spec: SystemSpec,
     panel: Panel,
-    weights: Weights,
+    W: Any,
     equation: str,
     needed: int,
     instruments: Sequence[str] | None,
 ) -> SystemDesign:
     """The system with as many powers of W among its instruments as its clusters can carry."""
-    most, highest = weights.n // CLUSTERS_PER_INSTRUMENT, 2 * bool(spec.lags_endogenous)
+    n, highest = len(panel.units), 2 * bool(spec.lags_endogenous)
+    most = n // CLUSTERS_PER_INSTRUMENT
     if needed > most:
         raise SpecificationError(
-            f"Equation {equation!r} has {needed} endogenous terms and needs as many instruments, of which {weights.n} units "
+            f"Equation {equation!r} has {needed} endogenous terms and needs as many instruments, of which {n} units "
             f"carry {most} (one for {CLUSTERS_PER_INSTRUMENT} units). Use {needed * CLUSTERS_PER_INSTRUMENT} units or more, "
             "or an equation with fewer spatial lags of endogenous variables.",
-            f"方程{equation!r}有{needed}个内生项，至少需要同样多的工具变量；{weights.n}个地区只能承载{most}个（每"
+            f"方程{equation!r}有{needed}个内生项，至少需要同样多的工具变量；{n}个地区只能承载{most}个（每"
             f"{CLUSTERS_PER_INSTRUMENT}个地区一个）。请用至少{needed * CLUSTERS_PER_INSTRUMENT}个地区，"
             "或减少内生变量的空间滞后项。",
         )
     if instruments is not None:
-        return build_system_design(spec, panel, weights, max(highest, _power(instruments)), True)
+        return system_design(spec, panel, W, max(highest, _power(instruments)), True)
     for powers in range(highest, -1, -1):
-        design = build_system_design(spec, panel, weights, powers, True)
+        design = system_design(spec, panel, W, powers, True)
         excluded = _excluded(design, equation)
         if len(excluded) <= most:
             break
@@ -244,7 +244,7 @@ def _design(
 
 def _check_count(design: SystemDesign, equation: str, needed: int, used: tuple[str, ...]) -> None:
     """Refuse fewer instruments than endogenous terms, or more than a fifth of the units."""
-    most, n = design.weights.n // CLUSTERS_PER_INSTRUMENT, design.weights.n
+    n, most = len(design.panel.units), len(design.panel.units) // CLUSTERS_PER_INSTRUMENT
     if needed <= len(used) <= most:
         return
     own = sorted(_excluded(design, equation), key=lambda name: name.startswith("W"))[:most]
@@ -280,9 +280,9 @@ def _moments(
         _check_count(design, equation, needed, used)
         H = instrument_columns(design, used)
     p, Z = arrays.endogenous[g], arrays.Z[g]
-    sample = arrays.sample
-    found = weak_moments(arrays.y[:, g], Z[:, :p], Z[:, p:], H, sample.n_units, sample.centred)
-    return found, used
+    sample, effects = arrays.sample, None if design.rows is None else design.rows.stacked_effects
+    columns = arrays.y[:, g], Z[:, :p], Z[:, p:], H
+    return weak_moments(*columns, sample.n_units, sample.centred, effects=effects), used
 
 
 class _Case:

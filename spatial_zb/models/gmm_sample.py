@@ -13,7 +13,7 @@ from scipy import sparse
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.shape_rows import RowWeights
+from spatial_zb.core.likelihood.shape_rows import RowWeights, row_places
 from spatial_zb.core.system.arrays import Links, SystemArrays
 from spatial_zb.core.system.moments import (
     Instruments,
@@ -159,7 +159,6 @@ def gmm_sample(design: Design, powers: int, by_row: bool = False) -> GmmSample:
     included = np.delete(Z, endogenous, axis=1)
     used, dropped, basis = _instruments(design, powers, included, bool(endogenous), taken)
     kept = tuple(name for j, name in enumerate(names) if j not in endogenous)
-    few = rows is not None and not by_row and n < SCORE_CLUSTERS
     return GmmSample(
         y=turned(taken(design.y)),
         Z=turned(Z),
@@ -173,7 +172,7 @@ def gmm_sample(design: Design, powers: int, by_row: bool = False) -> GmmSample:
         shape=(len(Z) // n, n),
         centred=rows is None and spec.transform in ("time", "two_way"),
         rows=() if rows is None else rows.grouped(basis),
-        effects=rows.stacked_effects if rows is not None and few else None,
+        effects=None if rows is None or by_row else rows.stacked_effects,
     )
 
 
@@ -227,13 +226,21 @@ class Rows:
         own = space.columns, space.values
         return row_errors(unit, period, e[self.present], rows, own, space.others)
 
+    @property
+    def places(self) -> Array:
+        """What of W variances of units are held against, (n, q)."""
+        unit = np.nonzero(self.present)[1]
+        return row_places(self.weights, unit, self.effects.others.shape[1] > 0)
+
     def grouped(self, basis: Array) -> tuple[tuple[sparse.csr_array, Array], ...]:
         """Each W_t that differs, with the instruments (T_t, n_t, q) of its periods."""
         return self.weights.grouped(basis.reshape(*self.present.shape, -1)[self.present])
 
     @property
-    def stacked_effects(self) -> Array:
-        """The effects (M, r), which a few units' own share of the rows is judged beside."""
+    def stacked_effects(self) -> Array | None:
+        """The effects (M, r), which a few units' own share of the rows is judged beside; None with more units."""
+        if self.present.shape[1] >= SCORE_CLUSTERS:
+            return None
         return stacked(np.nan_to_num(placed(self.effects.full, self.present)))
 
     def arrays(self, found: SystemArrays) -> SystemArrays:

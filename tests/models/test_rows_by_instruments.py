@@ -369,7 +369,7 @@ PAIR = {
 def test_a_system_on_a_complete_panel_is_the_balanced_one(complete, W, method, covariance, effects):
     spec, by_row = zb.SystemSpec(PAIR, effects), covariance in ("classical", "robust")
     theirs = zb.fit_system(spec, complete, W, method, covariance=covariance)
-    design = design_of_rows(spec, complete, W, 2, ("rows",), by_row)
+    design = design_of_rows(spec, complete, W, 2, False, ("rows",), by_row)
     ours = _fit_instrumental(design, method, covariance, True)
     for name in ("params", "bse", "residuals", "sigma"):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=0, atol=1e-9)
@@ -455,6 +455,24 @@ def test_a_system_on_any_rows_is_the_dense_algebra(uneven, changing):
     values = recentred.params.to_numpy()
     assert np.abs(slow.recentred([values[:4], values[4:]])).max() < 1e-6
     assert np.abs(slow.recentred(first)).max() > 1e-3
+
+
+def test_sets_of_an_equation_of_a_system_take_rows_too(complete, uneven, changing, W):
+    spec, asked = zb.SystemSpec(PAIR), {"equation": "one", "given": {"w": 0.5}, "instruments": ["z1", "z2"]}
+    whole = zb.confidence_set(spec, complete, W, **asked)
+    there = complete.present.copy()
+    extra = zb.Panel(
+        complete.values, complete.periods, complete.units, complete.columns, present=there, uneven=True
+    )
+    rows = replace(extra, values=np.where(np.arange(T)[:, None, None] < T, extra.values, np.nan))
+    np.testing.assert_allclose(zb.confidence_set(spec, rows, W, **asked)["W_y"].pieces, whole["W_y"].pieces)
+    lags = zb.weights.by_period(
+        dict.fromkeys(complete.periods, W), "keep"
+    )  # W by period, so rows as they are
+    own = zb.confidence_set(spec, complete, lags, **asked)
+    np.testing.assert_allclose(own["W_y"].pieces, whole["W_y"].pieces, atol=1e-7)
+    fit = zb.fit_system(spec, uneven, changing, "2sls")
+    assert len(zb.confidence_set(fit, **asked)["W_y"].pieces)
 
 
 def test_what_a_system_on_rows_says_and_refuses(uneven, changing, W):

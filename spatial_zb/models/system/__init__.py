@@ -32,15 +32,10 @@ from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
 from spatial_zb.core.system.scores import quasi_covariance
-from spatial_zb.data.panel import Panel
+from spatial_zb.data.panel import Panel, require_complete
 from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import CLUSTERED, Convergence, corrects_leverage
-from spatial_zb.models.system.design import (
-    SystemDesign,
-    build_system_design,
-    design_of_rows,
-    reasons_for_rows,
-)
+from spatial_zb.models.system.design import SystemDesign, system_design
 from spatial_zb.models.system.dynamic import (
     Spread,
     carried_of,
@@ -52,7 +47,7 @@ from spatial_zb.models.system.dynamic import (
 )
 from spatial_zb.models.system.fit import Method, SystemFit
 from spatial_zb.models.system.notes import notes_on
-from spatial_zb.models.system.spec import SystemSpec, check_system_weights
+from spatial_zb.models.system.spec import NOT_BY_MOMENTS, SystemSpec, check_system_weights
 from spatial_zb.weights.matrix import as_weights, weights_eigenvalues
 
 Covariance = Literal["classical", "robust", "cluster", "cr1", "cr2", "information", "sandwich"]
@@ -128,12 +123,12 @@ def fit_system(
     covariance = _check_options(spec, method, covariance, instrument_powers, sigma)
     corrected = _check_correction(spec, method, bias_correction)
     powers = instrument_powers if instrument_powers is not None else 2 * spec.lags_endogenous
-    if reasons := reasons_for_rows(spec, panel, W, method == "fiml"):
-        design = design_of_rows(spec, panel, W, powers, reasons, covariance not in CLUSTERED)
-    else:
-        weights = as_weights(W).align(panel.units)
-        check_system_weights(spec, weights)
-        design = build_system_design(spec, panel, weights, powers, method == "fiml")
+    if method == "fiml" or not spec.by_moments:
+        require_complete(panel, NOT_BY_MOMENTS)
+        W = as_weights(W).align(panel.units)
+    design = system_design(spec, panel, W, powers, method == "fiml", covariance not in CLUSTERED)
+    if design.rows is None:
+        check_system_weights(spec, design.weights)
     if design.strata is not None:
         fit = _fit_random(design, method, covariance)
     elif spec.dynamic:

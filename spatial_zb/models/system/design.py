@@ -27,7 +27,7 @@ from spatial_zb.core.transforms import (
     spatial_lag,
     transformed_sample,
 )
-from spatial_zb.data.panel import Panel, require_complete, require_consecutive
+from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.models.design import (
     ABSORBED,
     CONDITION_WARNING,
@@ -47,11 +47,6 @@ from spatial_zb.models.system.spec import SystemSpec, identified_by, refuse_unid
 from spatial_zb.weights.matrix import Weights, weights_eigenvalues
 from spatial_zb.weights.periods import PeriodWeights, notes_on_absence, row_blocks
 
-#: What of a system needs a complete panel.
-NOT_BY_MOMENTS = Text(
-    'A system by "fiml", with lag_error, random effects or lags in time (by "3sls" without these it takes rows as they are)',
-    '用"fiml"或含lag_error、随机效应、时间滞后的系统（不含这些时可用"3sls"，按实有的行估计）',
-)
 #: Residual share below which y is an identity of its regressors.
 PERFECT_FIT = 1e-18
 
@@ -124,37 +119,36 @@ class SystemDesign:
         return self.weights.row_normalised if self.rows is None else self.rows.weights.sums_to_one
 
 
-def reasons_for_rows(spec: SystemSpec, panel: Panel, W: Any, likelihood: bool) -> tuple[str, ...]:
-    """Why 2SLS or 3SLS is on rows that exist instead of a complete panel under one W; nothing where it need not be.
+def system_design(
+    spec: SystemSpec, panel: Panel, W: Any, powers: int, likelihood: bool, by_row: bool = False
+) -> SystemDesign:
+    """The design of a system by moments: that of a complete panel under one W, or of the rows that have all its variables.
 
-    Raises
-    ------
-    DataError
-        Rows are absent, and the system is by a likelihood or has λ, random effects or lags in time.
+    ``by_row``: scores are not only summed by unit; the others as in :func:`build_system_design`.
     """
-    names = [*spec.endogenous, *spec.exogenous]
-    spatial = any(equation.lag_error for equation in spec.equations.values())
-    if likelihood or spatial or spec.dynamic or spec.fixed_effects == "random":
-        require_complete(panel, NOT_BY_MOMENTS)
-        return ()
-    found = {
-        "rows": panel.uneven and not panel.rows(names).all(),
-        "periods": isinstance(aligned_weights(W, panel), PeriodWeights),
-    }
-    return tuple(name for name, on in found.items() if on)
+    weights, names = aligned_weights(W, panel), (*spec.endogenous, *spec.exogenous)
+    there = panel.rows(list(names)) if panel.uneven else panel.present
+    found = {"rows": not there.all(), "periods": isinstance(weights, PeriodWeights)}
+    reasons = tuple(name for name, on in found.items() if on)
+    if not reasons:
+        return build_system_design(spec, panel, cast(Weights, weights), powers, likelihood)
+    return design_of_rows(spec, panel, weights, powers, likelihood, reasons, by_row)
 
 
 def design_of_rows(
-    spec: SystemSpec, panel: Panel, W: Any, powers: int, reasons: tuple[str, ...], by_row: bool
+    spec: SystemSpec,
+    panel: Panel,
+    weights: Weights | PeriodWeights,
+    powers: int,
+    likelihood: bool,
+    reasons: tuple[str, ...],
+    by_row: bool,
 ) -> SystemDesign:
-    """The design of 2SLS or 3SLS on the rows that have all variables of the system, W among their units.
-
-    ``by_row``: scores are not only summed by unit.
-    """
-    weights, names = aligned_weights(W, panel), (*spec.endogenous, *spec.exogenous)
-    there = panel.rows(list(names))
+    """The rows that have all variables, W among their units; ``reasons`` why they are needed."""
+    names = (*spec.endogenous, *spec.exogenous)
     if "rows" not in reasons:
         refuse_blanks(panel, names)
+    there = panel.rows(list(names))
     blank = int((panel.present & ~there).sum())
     units, periods = there.any(axis=0), there.any(axis=1)
     panel = panel.select(list(panel.units[units]), [panel.periods[t] for t in np.flatnonzero(periods)])
@@ -165,7 +159,7 @@ def design_of_rows(
     space = effect_space(effect_columns(effects, panel, there), np.nonzero(there)[1])
     own = row_weights(row_blocks(weights, panel.units, panel.periods, there))
     rows = Rows(there, own, space, by_row and "unit" in effects)
-    design = build_system_design(spec, panel, cast(Weights, weights), powers, False, rows)
+    design = build_system_design(spec, panel, cast(Weights, weights), powers, likelihood, rows)
     absent = notes_on_absence(weights, panel.units, panel.periods, there) if spec.uses_weights else ()
     left = (rows_left_out(blank, int(there.sum())),) if blank else ()
     return replace(design, notes=(*design.notes, *absent, *left), reasons=reasons)

@@ -7,8 +7,9 @@ import numpy as np
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.notes import Kind, Note, about, quoted
 from spatial_zb.base.text import Text
-from spatial_zb.core.likelihood.errors import autocorrelation, correlation_test, place_test
+from spatial_zb.core.likelihood.errors import Errors, autocorrelation, correlation_test, place_of, place_test
 from spatial_zb.core.system.fiml import SINGULAR, smallest_correlation
+from spatial_zb.core.unit_rows import RowErrors
 from spatial_zb.models.ml import CORRELATED, CORRELATED_P, HIGHEST, TIED_P
 from spatial_zb.models.notes import BOOTSTRAP, few_units, not_positive, textbook_moments
 from spatial_zb.models.spec import CLUSTERED
@@ -128,10 +129,19 @@ def _errors(fit: SystemFit) -> list[Note]:
 
 def _tied(fit: SystemFit, spatial: bool) -> list[Note]:
     """Together the tests of the equations find equal variances unequal in TIED_P of panels at most."""
-    W = fit.weights.matrix
-    p = {name: place_test(e, W)[3] for name, e in fit.errors.items() if 1 + e.within < e.T}
+    p = {name: _place_p(fit, e) for name, e in fit.errors.items() if 1 + e.within < e.T}
     tied = tuple(name for name in p if p[name] < TIED_P / len(fit.spec.names))
-    return [tied_in_system(tied, min(p.values()), spatial)] if tied else []
+    return [tied_in_system(tied, min(p[name] for name in tied), spatial)] if tied else []
+
+
+def _place_p(fit: SystemFit, errors: Errors | RowErrors) -> float:
+    """p-value of equal variances against the place of units in W; NaN where W is too large by period."""
+    rows = fit.design.rows
+    if isinstance(errors, Errors):
+        return place_test(errors, fit.weights.matrix)[3]
+    return (
+        place_of(errors, rows.places[errors.units])[3] if rows is not None and rows.weights.dense else np.nan
+    )
 
 
 def _lasting(fit: SystemFit) -> list[Note]:

@@ -17,6 +17,12 @@ from spatial_zb.core.transforms import FixedEffects
 from spatial_zb.models.design import refuse_empty_rows
 from spatial_zb.weights.matrix import Weights
 
+#: What of a system needs a complete panel.
+NOT_BY_MOMENTS = Text(
+    'A system by "fiml", with lag_error, random effects or lags in time (by "3sls" without these it takes rows as they are)',
+    '用"fiml"或含lag_error、随机效应、时间滞后的系统（不含这些时可用"3sls"，按实有的行估计）',
+)
+
 
 @dataclass(frozen=True)
 class Equation:
@@ -214,6 +220,12 @@ class SystemSpec:
     def lags_endogenous(self) -> bool:
         """Whether the spatial lag of any dependent variable enters."""
         return any(equation.lagged for equation in self.equations.values())
+
+    @property
+    def by_moments(self) -> bool:
+        """Whether 2SLS and 3SLS alone estimate it: no λ, random effects or lags in time."""
+        spatial = any(equation.lag_error for equation in self.equations.values())
+        return not (spatial or self.dynamic or self.fixed_effects == "random")
 
     @property
     def uses_weights(self) -> bool:
