@@ -110,7 +110,6 @@ ARROWS = {
         "inference/bootstrap",
         "models",
         "models/system",
-        "weights",
     },
     "inference/bootstrap": {
         "base",

@@ -460,16 +460,8 @@ def test_a_system_on_any_rows_is_the_dense_algebra(uneven, changing):
 def test_sets_of_an_equation_of_a_system_take_rows_too(complete, uneven, changing, W):
     spec, asked = zb.SystemSpec(PAIR), {"equation": "one", "given": {"w": 0.5}, "instruments": ["z1", "z2"]}
     whole = zb.confidence_set(spec, complete, W, **asked)
-    there = complete.present.copy()
-    extra = zb.Panel(
-        complete.values, complete.periods, complete.units, complete.columns, present=there, uneven=True
-    )
-    rows = replace(extra, values=np.where(np.arange(T)[:, None, None] < T, extra.values, np.nan))
-    np.testing.assert_allclose(zb.confidence_set(spec, rows, W, **asked)["W_y"].pieces, whole["W_y"].pieces)
-    lags = zb.weights.by_period(
-        dict.fromkeys(complete.periods, W), "keep"
-    )  # W by period, so rows as they are
-    own = zb.confidence_set(spec, complete, lags, **asked)
+    rows = zb.weights.by_period(dict.fromkeys(complete.periods, W), "keep")  # by period, so rows as they are
+    own = zb.confidence_set(spec, complete, rows, **asked)
     np.testing.assert_allclose(own["W_y"].pieces, whole["W_y"].pieces, atol=1e-7)
     fit = zb.fit_system(spec, uneven, changing, "2sls")
     assert len(zb.confidence_set(fit, **asked)["W_y"].pieces)
