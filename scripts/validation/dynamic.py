@@ -200,17 +200,18 @@ AR = 0.7
 
 
 def group_cells() -> Iterator[Cell]:
-    """Three regimes, apart and equal; independent errors by the information, lasting ones clustered; complete and uneven."""
+    """Three regimes, apart and equal; independent errors by the information, lasting ones clustered; uneven with one ρ."""
     for n, kind, errors in product((41, 90), GROUPS, ("iid", "AR 0.7")):
         yield _group_cell(n, kind, errors, "complete")
-    for n, kind in product((41, 90), GROUPS):
-        yield _group_cell(n, kind, "iid", "late 50 %")
+    for n, errors in product((41, 90), ("iid", "AR 0.7")):
+        yield _group_cell(n, "equal", errors, "late 50 %")
 
 
 def _group_cell(n: int, kind: str, errors: str, shape: str) -> Cell:
     W, T, truth = weights(n, "contiguity"), 11, np.array(GROUPS[kind])
     group = np.arange(n) % 3
-    spec = zb.DurbinSpec("y", ["x"], regimes="group")
+    one = shape.startswith("late")
+    spec = zb.DurbinSpec("y", ["x"], regimes="group", common=["rho"] if one else [])
     names = {"rho": "rho", "x": "beta", "W_x": "theta"}
 
     def replicate(index: int) -> dict[str, Found | None]:
@@ -222,10 +223,9 @@ def _group_cell(n: int, kind: str, errors: str, shape: str) -> Cell:
         out: Found = {}
         for _, row in fit.tidy().iterrows():
             name, _, label = str(row["term"]).partition("[")
-            if label:
-                out[f"{names[name]}[{label[-2]}]"] = tuple(
-                    row[["estimate", "std_error", "conf_low", "conf_high"]]
-                )
+            if name in names:
+                key = f"{names[name]}[{label[-2]}]" if label else names[name]
+                out[key] = tuple(row[["estimate", "std_error", "conf_low", "conf_high"]])
         if kind == "equal":
             for test in zb.tests.regime_tests(fit).rows:
                 inside = float(test.p_value >= 1 - LEVEL)
@@ -234,7 +234,10 @@ def _group_cell(n: int, kind: str, errors: str, shape: str) -> Cell:
 
     keys = {"n": n, "truth_of_groups": kind, "errors": errors, "shape": shape}
     values = {f"{name}[{g}]": truth[g, k] for k, name in enumerate(names.values()) for g in range(3)}
-    tests = dict.fromkeys([f"equal {name}" for name in (*names.values(), "all")], 0.0)
+    tested = [name for name in names.values() if not (one and name == "rho")]
+    if one:
+        values = {"rho": truth[0, 0]} | {key: value for key, value in values.items() if "rho" not in key}
+    tests = dict.fromkeys([f"equal {name}" for name in (*tested, "all")], 0.0)
     return Cell(keys, values | (tests if kind == "equal" else {}), replicate)
 
 

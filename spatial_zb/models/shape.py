@@ -405,8 +405,7 @@ def _assembled(
 
 
 def _notes(fit: Fit, point: ShapePoint, positive: bool) -> tuple[Note, ...]:
-    found = point.found
-    spec, units = fit.spec, len(fit.panel.units)
+    spec, units, found = fit.spec, len(fit.panel.units), point.found
     rows = TransformedSample(units, len(fit.panel.periods), fit.nobs, 1, False, fit.absorbed)
     notes = notes_on_dependence(fit.covariance, rows, 0.0)
     notes += notes_on_rows(point, fit.covariance) if positive else []
@@ -419,7 +418,8 @@ def _notes(fit: Fit, point: ShapePoint, positive: bool) -> tuple[Note, ...]:
     if spec.lag_y and spec.lag_error and units <= WEAK_PAIR:
         notes.append(weak_pair(units))
     elif spec.spatial_terms and units <= SMALL_N:
-        notes.append(few_units(units, len(found.e), PROFILE, "spatial-zb docs validation/shape"))
+        beside = f"{PROFILE}, zb.bootstrap(fit).bias_corrected()"
+        notes.append(few_units(units, len(found.e), beside, "spatial-zb docs validation/shape"))
     return tuple(notes)
 
 

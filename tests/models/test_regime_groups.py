@@ -354,9 +354,26 @@ def test_what_is_uneven_needs_one_rho_and_says_so(panel, W):
     with pytest.raises(zb.SpecificationError, match="fixed effects"):
         zb.fit_durbin(spec("none", common=["rho"]), uneven(panel), W)
     fit = zb.fit_durbin(spec(common=["rho"]), uneven(panel), W)
-    for ask in (lambda: zb.effect_matrix(fit, "x"), lambda: zb.bootstrap(fit, 99, rng=1)):
-        with pytest.raises(zb.SpecificationError):
-            ask()
+    with pytest.raises(zb.SpecificationError):
+        zb.effect_matrix(fit, "x")
+
+
+def test_the_bootstrap_of_an_uneven_panel_redraws_its_rows(panel, W):
+    """The estimate of a redraw is that of the variables split by hand; differences and effects by regime come of it."""
+    from spatial_zb.inference.bootstrap import source_of
+
+    fit = zb.fit_durbin(spec(common=["rho"]), uneven(panel), W)
+    source = source_of(fit)
+    own = source.estimate(fit.design.values)
+    np.testing.assert_allclose(own.params, fit.params, atol=1e-10)
+    assert list(own.params.index) == list(fit.params.index)
+    result = zb.bootstrap(fit, 99, rng=1)
+    table = result.differences()
+    assert list(table["term"][:2]) == ["x[region=2]", "x[region=4]"]
+    assert np.isfinite(table["std_error"]).all()
+    ratio = np.std(result.draws[result.solved], axis=0)[:-1] / fit.bse.to_numpy()[:-1]
+    assert ((ratio > 0.7) & (ratio < 1.5)).all(), ratio
+    assert "x[region=4]" in set(result.effects()["term"])
 
 
 def test_effects_of_any_kind_go_with_regimes(panel, W):

@@ -427,12 +427,13 @@ def correlation_test(errors: Errors | RowErrors) -> tuple[float, float]:
     return t, float(t_p_value(t, len(errors.left_over(form)) - 1))
 
 
-def place_test(errors: Errors, matrix: sparse.csr_array) -> tuple[float, int, int, float]:
+def place_test(errors: Errors | RowErrors, matrix: sparse.csr_array) -> tuple[float, int, int, float]:
     """F of one sample, :func:`variances_by_place`, its degrees of freedom and p-value.
 
     NaN where W treats all units alike, or there are too few.
     """
-    return place_of(errors, places(matrix, errors.kept < 1))
+    centred = isinstance(errors, RowErrors) or errors.kept < 1
+    return place_of(errors, places(matrix, centred)[errors.units])
 
 
 def place_of(errors: Errors | RowErrors, columns: Array) -> tuple[float, int, int, float]:

@@ -22,7 +22,7 @@ from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme
 from spatial_zb.effects.dynamic import stable_processes
-from spatial_zb.effects.table import Horizon, refuse_shape
+from spatial_zb.effects.table import Horizon
 from spatial_zb.inference.bootstrap.record import (
     BOUND_WARNING,
     Interval,
@@ -45,6 +45,7 @@ from spatial_zb.inference.bootstrap.static import (
     StaticSource,
     generator_of,
     jackknife,
+    regime_rows,
 )
 from spatial_zb.inference.bootstrap.variants import (
     DynamicSource,
@@ -198,8 +199,7 @@ def bootstrap(
 def source_of(fit: Fit) -> Source:
     """The fitted model as a source of panels."""
     if fit.spec.regimes:
-        refuse_shape(fit, "The bootstrap of regimes")
-        return RegimeSource(fit)
+        return regime_rows(fit, fit.design) if isinstance(fit.design, ShapeDesign) else RegimeSource(fit)
     if fit.spec.dynamic:
         return DynamicSource(fit)
     if fit.estimator == "gmm":

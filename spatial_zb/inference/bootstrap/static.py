@@ -35,6 +35,7 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import estimate_regimes, regime_lags, regime_split, regimes_of
 from spatial_zb.models.shape import ShapeDesign, fit_shape
+from spatial_zb.models.spec import DurbinSpec
 
 #: Fewest periods from which leaving one out says something about skewness.
 JACKKNIFE_PERIODS = 5
@@ -437,3 +438,12 @@ class RegimeSource:
         Z = np.vstack([Z, np.zeros((len(y) - len(Z), Z.shape[1]))])
         best = estimate_regimes(fit.spec, y, lags, Z, column_basis(Z), regimes, self.sample)
         return np.array([*best.delta, *(best.rho if fit.spec.lag_y else ()), best.sigma2])
+
+
+def regime_rows(fit: Fit, design: ShapeDesign) -> ShapeSource:
+    """Regimes with one ρ as a source: x and Wx of each regime are variables of their own."""
+    terms = [name for name in fit.params.index if name not in ("rho", "sigma2")]
+    spec, fixed = fit.spec, fit.spec.fixed_effects
+    return ShapeSource(
+        fit, replace(design, spec=DurbinSpec(spec.y, terms, spec.lag_y, [], fixed_effects=fixed))
+    )
