@@ -98,8 +98,10 @@ HIGHEST = 0.9
 TIED_P, TIED_SHIFT = 0.05, 0.25
 #: Panels like those whose intervals fell short in simulations without a word (docs/validation/lifelike.md): so few units, or
 #: so strong a ρ, with errors that last so long; so few periods of up to so many units, where variances by place have a
-#: p-value below the last, however little they seem to move ρ̂.
+#: p-value below the last, however little they seem to move ρ̂. And ρ and λ together of up to UNITS_OF_BOTH units with errors
+#: that last so long (docs/validation/robust_score.md).
 FEW_CITIES, STRONG, LASTING, SHORT, CITIES, HINT = 20, 0.75, 0.5, 4, 100, 0.04
+UNITS_OF_BOTH = 60
 #: How many times these p-values the screen lets pass, which knows residuals less exactly.
 MARGIN = 3.0
 #: The same of variances where λ alone is estimated, whose residuals do not depend on what is left aside.
@@ -206,10 +208,11 @@ def notes_on_shortfall(at: Evaluated, covariance: str, errors: Errors, tied: boo
     n, T, rho = errors.n, errors.T, at.best.rho
     if not at.design.spec.lag_y or 1 + errors.within >= T:
         return []
-    few, strong = n <= FEW_CITIES, rho >= STRONG
-    if covariance in CLUSTERED and (few or strong):
+    few, strong, both = n <= FEW_CITIES, rho >= STRONG, at.design.spec.lag_error and n <= UNITS_OF_BOTH
+    if covariance in CLUSTERED and (few or strong or both):
         lasting = correlation_test(errors)[1] < CORRELATED_P and autocorrelation(errors) >= LASTING
-        return [measured_short("few" if few else "strong", n, T, rho)] if lasting else []
+        case = "few" if few else "strong" if strong else "both"
+        return [measured_short(case, n, T, rho)] if lasting else []
     if covariance in INDEPENDENT and few and T <= SHORT:
         return [measured_short("short", n, T, rho)]
     if covariance in INDEPENDENT and not tied and hints_of_hubs(errors, at.design.weights.matrix):

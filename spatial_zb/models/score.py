@@ -276,7 +276,7 @@ def _notes(found: _Found, covariance: str) -> tuple[Note, ...]:
         notes.append(gns_weak())
     if found.form != "block":
         notes.append(simpler_score(found.form))
-    if found.roots:
+    if found.claimed:
         errors = errors_at(found.at.design, found.at.best, found.at.parts)
         notes += notes_on_shortfall(found.at, covariance, errors)
     if sample.n_units <= SMALL_N:

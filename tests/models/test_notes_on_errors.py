@@ -221,6 +221,9 @@ def test_panels_like_those_that_fell_short_in_simulations_say_so() -> None:
     for estimator in ("lee_yu", "robust_score"):
         assert cases(40, 11, 0.7, 0.85, "cluster", 1.0, 1, estimator=estimator) == {"strong"}
         assert cases(40, 11, 0.7, 0.3, "cluster", 1.0, 1, estimator=estimator) == set()
+        both = {"estimator": estimator, "lag_x": [], "lag_error": True}
+        assert cases(40, 11, 0.8, 0.3, "cluster", 1.0, 1, **both) == {"both"}
+        assert cases(40, 11, 0.0, 0.3, "cluster", 1.0, 1, **both) == set()
     assert all(cases(40, 11, 0.0, 0.4, "information", ratio) == set() for ratio in (1.0, 1.6))
     for ratio, said in ((1.0, set()), (3.0, {"random"})):
         assert cases(40, 8, 0.0, 0.4, "information", ratio, fixed_effects="random") == said
