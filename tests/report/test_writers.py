@@ -565,6 +565,19 @@ def test_latex_parts_of_a_long_table_take_one_number():
     assert code.count(r"\addtocounter{table}{-1}") == parts - 1
 
 
+def test_latex_columns_below_a_shared_heading_of_a_long_table_are_as_wide_as_planned():
+    """At its first run longtable adds the width of a shared heading to the last column below it: 36 points too much."""
+    header = (
+        [HeaderCell(), HeaderCell("Industry agglomeration: Yangtze River Delta", 3)],
+        [HeaderCell(c) for c in "vDIT"],
+    )
+    rows = [body("x", *[Number(-0.465, 3, 3)] * 3) for _ in range(90)]
+    code = latex.render(Table("T", "t", header, rows), EN)
+    assert re.search(r"\\begin\{longtable\}\{@\{\}lw\{[rc]\}\{[\d.]+em\}w\{[rc]\}\{[\d.]+em\}w\{[rc]\}", code)
+    short = latex.render(Table("T", "t", header, rows[:3]), EN)
+    assert "w{" not in short
+
+
 @pytest.mark.parametrize(("style", "size"), [(EN, 12), (ZH, 11)], ids=["en", "zh"])
 def test_latex_tables_fit_the_page(tmp_path, style, size):
     """At 12 points one and a half spaced and, in Chinese, at 11: nothing runs off a page, no type below footnotesize."""

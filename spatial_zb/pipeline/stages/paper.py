@@ -61,7 +61,7 @@ def _paper(job: Job, language: Language) -> Paper:
     for group in limits(job):
         blocks.append(Words(f"{group.title.pick(language)}{'.' if language == 'en' else '。'}"))
         blocks += [Words(text.pick(language), "item") for text in group.texts]
-    blocks.append(Heading(RESULTS.pick(language)))
+    blocks += [Heading(RESULTS.pick(language)), Words(_shown_in(job).pick(language))]
     for tables, figure in paper_exhibits(job):
         for table in tables:
             blocks += _before(job, table, language)
@@ -73,6 +73,17 @@ def _paper(job: Job, language: Language) -> Paper:
     blocks += [Words(text, "reference") for text in _references(study)]
     blocks.append(Words(colophon(study).pick(language), "item"))
     return Paper(study.general.title.pick(language), facts(job).pick(language), language, tuple(blocks))
+
+
+def _shown_in(job: Job) -> Text:
+    """Where the results are: a heading with tables alone below it would part from them."""
+    exhibits = list(paper_exhibits(job))
+    tables = sum(len(found) for found, _ in exhibits)
+    figures = sum(figure in job.made.plates for _, figure in exhibits)
+    said = [(n, a, b) for n, a, b in ((tables, "table", "表"), (figures, "figure", "图")) if n]
+    en = " and ".join(f"{word} 1" if n == 1 else f"{word}s 1–{n}" for n, word, _ in said)
+    zh = "、".join(f"{word}1" if n == 1 else f"{word}1—{n}" for n, _, word in said)
+    return Text(f"The results are in {en}.", f"结果见{zh}。") if said else Text("No results.", "没有结果。")
 
 
 def _table(item: MadeTable, language: Language) -> Exhibit:

@@ -296,7 +296,7 @@ def _long(
         first = caption if not number else rf"\multicolumn{{{table.n_columns}}}{{c}}{{{again}}}"
         head = [r"\toprule", *_header(table, style, widths), r"\midrule"]
         lines += [
-            rf"\begin{{longtable}}{{{_columns(table, style, widths)}}}",
+            rf"\begin{{longtable}}{{{_columns(table, style, widths, long=True)}}}",
             rf"{first}\\",
             *head,
             r"\endfirsthead",
@@ -341,15 +341,25 @@ def _type(page: _Page) -> str:
     return rf"{page.size}\linespread{{1}}\selectfont\setlength{{\tabcolsep}}{{{_GAP / 2:g}em}}\emergencystretch=3em"
 
 
-def _columns(table: Table, style: TableStyle, widths: list[float]) -> str:
-    """Give the column types; a column of words that are wider than it gets a width, in which they break."""
+def _columns(table: Table, style: TableStyle, widths: list[float], *, long: bool = False) -> str:
+    """Give the column types; a column of words that are wider than it gets a width, in which they break.
+
+    In a long table those below a shared heading too: the first run of LaTeX would add all of its width to the last of them.
+    """
+    spanned = {
+        start + j
+        for level in (table.header if long else ())
+        for start, cell in zip(starts(level), level, strict=True)
+        for j in range(cell.span if cell.span > 1 else 0)
+    }
     # Numbers stand beside the last line of a name where errors follow below.
     kind = "b" if any(map(continues, table.rows)) else "p"
     types = []
     for j, side in enumerate(table.alignment):
         cells = (row.cells[j] for row in table.rows if row.kind == "body")
         breaks = side == "l" and any(_cell_em(cell, style) > widths[j] for cell in cells)
-        types.append(rf">{{\raggedright\arraybackslash}}{kind}{{{widths[j]:.2f}em}}" if breaks else side)
+        fixed = rf"w{{{side}}}{{{widths[j]:.2f}em}}" if j in spanned else side
+        types.append(rf">{{\raggedright\arraybackslash}}{kind}{{{widths[j]:.2f}em}}" if breaks else fixed)
     return f"@{{}}{''.join(types)}@{{}}"
 
 
