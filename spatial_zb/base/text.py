@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ def shown_path(path: object) -> str:
     return text if len(text) <= 300 else f"{text[:80]}… ({len(text):,} characters)"
 
 
+@functools.lru_cache(maxsize=4096)
 def display_width(text: str) -> int:
     """Count character cells: a Chinese character is as wide as two Latin ones."""
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)

@@ -9,6 +9,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 from numbers import Integral
 
@@ -31,8 +32,12 @@ class Shown:
     numeric: bool = False
 
 
+@lru_cache(maxsize=8192, typed=True)
 def shown(cell: Cell, style: TableStyle) -> Shown:
-    """Print one cell; the text is not yet escaped for any format."""
+    """Print one cell; the text is not yet escaped for any format.
+
+    Kept, since every writer measures what it prints several times.
+    """
     if cell is None:
         return Shown(DASH)
     if isinstance(cell, Number):
@@ -86,6 +91,7 @@ def words(text: str | Text, style: TableStyle) -> str:
     return " ".join(part for part in picked if part)
 
 
+@lru_cache(maxsize=8192)
 def clean(text: str) -> str:
     """Put text on one line: blanks become single, what no document can hold or should hide is removed.
 
@@ -93,7 +99,10 @@ def clean(text: str) -> str:
     reorder text would let a name disguise a whole line). Joiners stay, scripts need them; so do private-use
     characters, which hold rare Chinese characters in older tables.
     """
-    return "".join(ch for ch in " ".join(text.split()) if _visible(ch)).strip()
+    line = " ".join(text.split())
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(ch for ch in line if _visible(ch)).strip()
 
 
 def _visible(ch: str) -> bool:
@@ -143,6 +152,7 @@ def continues(row: Row | None) -> bool:
     return row is not None and row.kind == "body" and row.cells[0] == ""
 
 
+@lru_cache(maxsize=8192)
 def is_chinese(text: str) -> bool:
     """Say whether there is a Chinese character: Chinese type has no italics."""
     return any(unicodedata.east_asian_width(sign) in "WF" for sign in text)

@@ -6,10 +6,12 @@ import io
 import math
 import zipfile
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from numbers import Integral
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from spatial_zb.report.tables.table import Cell, Number, Row, Table, TableStyle
 from spatial_zb.report.tables.text import (
@@ -29,6 +31,7 @@ from spatial_zb.report.tables.text import (
 if TYPE_CHECKING:
     from openpyxl import Workbook
     from openpyxl.cell import Cell as SheetCell
+    from openpyxl.styles.cell_style import StyleArray
     from openpyxl.worksheet.worksheet import Worksheet
 
 
@@ -60,9 +63,9 @@ def render(table: Table, style: TableStyle) -> bytes:
         line = _row(sheet, line, row, table, style, widths)
     _rule(sheet, line - 1, table, bottom="medium")
     for note in note_paragraphs(table, style):
-        _note(sheet, line, note, table, style)
+        _note(sheet, line, note, widths)
         line += 1
-    _page(sheet, top, table, style)
+    _page(sheet, top, table, widths)
     return _bytes(book)
 
 
@@ -148,27 +151,40 @@ class _Type:
 
 
 _PLAIN = _Type()
+#: Numbers of the looks of a sheet among the styles of its workbook.
+_LOOKS: WeakKeyDictionary[Worksheet, dict[_Type, StyleArray]] = WeakKeyDictionary()
 
 
 def _text(sheet: Worksheet, line: int, column: int, text: str, look: _Type = _PLAIN) -> SheetCell:
     """Put text that stays text, whatever it looks like."""
-    from openpyxl.styles import Alignment, Font
-
     cell = sheet.cell(line, column)
+    # The workbook finds a style by all of its fields: once for each look is enough, its numbers are copied.
+    looks = _LOOKS.setdefault(sheet, {})
+    if look not in looks:
+        looks[look] = _styled(cell, look)
+    cell._style = copy(looks[look])
     if text:
         cell.value = text[:_LONGEST]
         cell.data_type = "s"
-        cell.quotePrefix = text.startswith(_FORMULA)
-    cell.font = Font(name="Times New Roman", size=look.size, bold=look.bold, italic=look.italic)
-    cell.alignment = Alignment(horizontal=_SIDES[look.side], vertical=look.upright, wrap_text=look.wrap)
+        if text.startswith(_FORMULA):
+            cell.quotePrefix = True
     return cell
 
 
-def _note(sheet: Worksheet, line: int, note: str, table: Table, style: TableStyle) -> None:
+def _styled(cell: SheetCell, look: _Type) -> StyleArray:
+    """Give a cell its look, and the numbers of it."""
+    from openpyxl.styles import Alignment, Font
+
+    cell.font = Font(name="Times New Roman", size=look.size, bold=look.bold, italic=look.italic)
+    cell.alignment = Alignment(horizontal=_SIDES[look.side], vertical=look.upright, wrap_text=look.wrap)
+    return copy(cell._style)
+
+
+def _note(sheet: Worksheet, line: int, note: str, widths: Sequence[int]) -> None:
     """Put a paragraph across the table; Excel does not fit the height of merged cells, so it is set."""
     _text(sheet, line, 1, note, _Type(size=9, wrap=True))
-    sheet.merge_cells(start_row=line, end_row=line, start_column=1, end_column=table.n_columns)
-    room = sum(column_widths(table, style, widest=_WIDEST)) + _PADDING * table.n_columns
+    sheet.merge_cells(start_row=line, end_row=line, start_column=1, end_column=len(widths))
+    room = sum(widths) + _PADDING * len(widths)
     sheet.row_dimensions[line].height = 13 * math.ceil(0.8 * display_width(note) / room)
 
 
@@ -192,11 +208,11 @@ def _rule(
         )
 
 
-def _page(sheet: Worksheet, top: int, table: Table, style: TableStyle) -> None:
+def _page(sheet: Worksheet, top: int, table: Table, widths: Sequence[int]) -> None:
     """Set widths and print: one page wide, header repeated."""
     from openpyxl.utils import get_column_letter
 
-    for j, width in enumerate(column_widths(table, style, widest=_WIDEST), start=1):
+    for j, width in enumerate(widths, start=1):
         sheet.column_dimensions[get_column_letter(j)].width = width + _PADDING
     sheet.sheet_view.showGridLines = False
     sheet.print_title_rows = f"{top}:{top + len(table.header) - 1}"
@@ -213,5 +229,6 @@ def _bytes(book: Workbook) -> bytes:
     book.properties.creator = "spatial_zb"
     book.properties.created = book.properties.modified = datetime(1980, 1, 1)
     stream = io.BytesIO()
-    ExcelWriter(book, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED)).save()
+    # Stored, since it is compressed when it is written again.
+    ExcelWriter(book, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED)).save()
     return same_bytes(stream.getvalue())

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from spatial_zb.base.text import Text
 from spatial_zb.report.tables.table import Cell, Row, Table, TableStyle
@@ -147,6 +148,7 @@ _THIN = dict.fromkeys("ijlfI.,;:'()[]|!", 0.32) | dict.fromkeys(" -/rt", 0.41)
 _BROAD = dict.fromkeys("mw%−×±≤≥≠≈∞", 0.86) | dict.fromkeys("MW", 1.04)
 
 
+@lru_cache(maxsize=8192)
 def _em(text: str) -> float:
     """How wide text is at most, in widths of an M; fonts of the usual families differ by a few per cent."""
     wide = 0.0
@@ -168,6 +170,7 @@ _PIECE = re.compile(
 )
 
 
+@lru_cache(maxsize=8192)
 def _longest(text: str) -> float:
     """The widest piece of a text that does not break."""
     between = _BETWEEN_SCRIPTS if is_chinese(text) else 0.0

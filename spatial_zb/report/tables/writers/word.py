@@ -7,11 +7,13 @@ Chinese; header rows repeat on every page and no row breaks across pages.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 from spatial_zb.base.text import display_width
 from spatial_zb.report.tables.table import HeaderCell, Row, Table, TableStyle
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from docx.document import Document as Doc
     from docx.oxml.xmlchemy import BaseOxmlElement
     from docx.section import Section
-    from docx.table import _Cell, _Row
     from docx.text.paragraph import Paragraph
 
 
@@ -92,20 +93,19 @@ def add_table(document: Doc, table: Table, style: TableStyle) -> None:
         _paragraph(document.add_paragraph(style="Caption"), Shown(line), size, side="c", bold=True, keep=True)
     rows = [row for row in table.rows if row.kind != "rule"]
     levels = len(table.header)
-    grid = document.add_table(levels + len(rows), table.n_columns)
-    _frame(grid._tbl, column_widths(table, style), " ".join(title_lines(table, style)))
-    lines = list(grid.rows)
-    for line, level in zip(lines, table.header, strict=False):
-        _header(line, level, table, style, size)
+    grid = document.add_table(0, table.n_columns)._tbl
+    widths = _frame(grid, column_widths(table, style), " ".join(title_lines(table, style)))
     notes = note_paragraphs(table, style)
     # The page of the last rows, such as N, is that of the notes; a table that has room on one page is not broken.
     loose = max(len(rows) - _KEPT, 0) if _lines(table, style) > _PAGE_LINES[sideways] else 0
-    for i, (line, row) in enumerate(zip(lines[levels:], rows, strict=True)):
+    rules = _rules(table)
+    lines = [_header(level, table, style, size, widths, rules[i]) for i, level in enumerate(table.header)]
+    for i, row in enumerate(rows):
         following = rows[i + 1] if i + 1 < len(rows) else None
         led = continues(following)
-        keep = i >= loose and (following is not None or bool(notes))
-        _row(line, row, table, style, size, keep=keep or row.kind == "section" or led, low=led)
-    _rules(lines, table)
+        keep = (i >= loose and (following is not None or bool(notes))) or row.kind == "section" or led
+        lines.append(_row(row, table, style, size, widths, rules[levels + i], keep=keep, low=led))
+    _append(grid, lines)
     for number, note in enumerate(notes, 1):
         last = number == len(notes)
         _paragraph(document.add_paragraph(), Shown(note), max(size - 1.5, 5.5), keep=not last)
@@ -159,8 +159,8 @@ def name_fonts(properties: BaseOxmlElement) -> None:
     _child(properties, "lang", val="en-US", eastAsia="zh-CN")
 
 
-def _frame(grid: BaseOxmlElement, widths: Sequence[int], title: str) -> None:
-    """Fix the column widths to fill the line, and give screen readers the caption."""
+def _frame(grid: BaseOxmlElement, widths: Sequence[int], title: str) -> list[int]:
+    """Fix the column widths to fill the line, and give screen readers the caption; gives the widths."""
     from docx.oxml.ns import qn
 
     properties = grid.tblPr
@@ -176,9 +176,7 @@ def _frame(grid: BaseOxmlElement, widths: Sequence[int], title: str) -> None:
     twips = [round(total * width / sum(padded)) for width in padded]
     for column, width in zip(columns, twips, strict=True):
         column.set(qn("w:w"), str(width))
-    for tr in grid.tr_lst:
-        for tc, width in zip(tr.tc_lst, twips, strict=True):
-            tc.get_or_add_tcPr().get_or_add_tcW().set(qn("w:w"), str(width))
+    return twips
 
 
 def _child(parent: BaseOxmlElement, name: str, **attributes: str) -> BaseOxmlElement:
@@ -207,52 +205,118 @@ _ORDER = {
 }
 
 
-def _header(line: _Row, level: Sequence[HeaderCell], table: Table, style: TableStyle, size: float) -> None:
+def _append(grid: BaseOxmlElement, lines: Sequence[str]) -> None:
+    """Append lines that are written as markup: python-docx looks for the places of all cells to give one of them."""
+    from docx.oxml import parse_xml
+    from docx.oxml.ns import nsdecls
+
+    for line in list(parse_xml(f"<w:tbl {nsdecls('w')}>{''.join(lines)}</w:tbl>")):
+        grid.append(line)
+
+
+def _rules(table: Table) -> list[dict[str, int]]:
+    """Weights of the rules above (``top``) and below every line: the three, and the thin ones the body asks for."""
+    last_header = len(table.header) - 1
+    rules: list[dict[str, int]] = [{} for _ in range(last_header + 1)]
+    rules[0]["top"] = _THICK
+    rules[last_header]["bottom"] = _THIN
+    for row in table.rows:
+        if row.kind == "rule":
+            rules[-1]["bottom"] = _THIN
+        else:
+            rules.append({})
+    rules[-1]["bottom"] = _THICK
+    return rules
+
+
+def _header(
+    level: Sequence[HeaderCell],
+    table: Table,
+    style: TableStyle,
+    size: float,
+    widths: Sequence[int],
+    rules: Mapping[str, int],
+) -> str:
     """Print one level of headings; the line repeats on every page."""
-    properties = line._tr.get_or_add_trPr()
-    _child(properties, "cantSplit")
-    _child(properties, "tblHeader")
-    cells = list(line.cells)
+    cells = []
     for start, heading in zip(starts(level), level, strict=True):
-        text = words(heading.text, style)
-        cell = cells[start]
-        if heading.span > 1:
-            cell = cell.merge(cells[start + heading.span - 1])
-        side = "c" if heading.span > 1 else table.alignment[start]
-        paragraph = _fill(cell, Shown(text), size, bottom=True, side=side, keep=True)
-        if heading.span > 1 and text:
-            # On the paragraph and not on the cell, so that neighbours' rules do not touch.
-            borders = _child(paragraph._p.get_or_add_pPr(), "pBdr")
-            _child(borders, "bottom", val="single", sz=str(_THIN), space="1", color="auto")
+        text, broad = Shown(words(heading.text, style)), heading.span > 1
+        side = "c" if broad else table.alignment[start]
+        room = widths[start : start + heading.span]
+        ruled = broad and bool(text.text)
+        cells.append(_cell(text, room, rules, size, bottom=True, side=side, keep=True, ruled=ruled))
+    return f"<w:tr><w:trPr><w:cantSplit/><w:tblHeader/></w:trPr>{''.join(cells)}</w:tr>"
 
 
 def _row(
-    line: _Row, row: Row, table: Table, style: TableStyle, size: float, *, keep: bool, low: bool
-) -> None:
-    """Fill one line; ``low``: numbers stand beside the last line of a name, next to their errors below."""
-    from docx.shared import Pt
-
-    _child(line._tr.get_or_add_trPr(), "cantSplit")
-    cells = list(line.cells)
+    row: Row,
+    table: Table,
+    style: TableStyle,
+    size: float,
+    widths: Sequence[int],
+    rules: Mapping[str, int],
+    *,
+    keep: bool,
+    low: bool,
+) -> str:
+    """Print one line; ``low``: numbers stand beside the last line of a name, next to their errors below."""
     if row.kind == "section":
         said = shown(row.cells[0], style)
         upright = is_chinese(said.text)  # Chinese type has no italics: a substitute would be slanted
-        heading = _fill(cells[0].merge(cells[-1]), said, size, italic=not upright, bold=upright, keep=True)
-        heading.paragraph_format.space_before = Pt(3)
-        return
-    for cell, value, side in zip(cells, row.cells, table.alignment, strict=True):
-        _fill(cell, shown(value, style), size, side=side, keep=keep, bottom=low and side != "l")
+        cells = [_cell(said, widths, rules, size, italic=not upright, bold=upright, keep=True, above=3)]
+    else:
+        cells = [
+            _cell(shown(value, style), [width], rules, size, side=side, keep=keep, bottom=low and side != "l")
+            for value, width, side in zip(row.cells, widths, table.alignment, strict=True)
+        ]
+    return f"<w:tr><w:trPr><w:cantSplit/></w:trPr>{''.join(cells)}</w:tr>"
 
 
-def _fill(cell: _Cell, text: Shown, size: float, *, bottom: bool = False, **options: Any) -> Paragraph:
-    """Put text into the one paragraph of a cell."""
-    paragraph, *others = cell.paragraphs
-    for extra in others:  # merging leaves the empty paragraphs of the merged cells
-        extra._p.getparent().remove(extra._p)
-    _child(cell._tc.get_or_add_tcPr(), "vAlign", val="bottom" if bottom else "top")
+def _cell(
+    text: Shown,
+    widths: Sequence[int],
+    rules: Mapping[str, int],
+    size: float,
+    *,
+    bottom: bool = False,
+    **options: Any,
+) -> str:
+    """Markup of a cell over columns of these ``widths``, with its one paragraph."""
+    span = f'<w:gridSpan w:val="{len(widths)}"/>' if len(widths) > 1 else ""
+    borders = "".join(
+        f'<w:{side} w:val="single" w:sz="{weight}" w:space="0" w:color="auto"/>'
+        for side, weight in rules.items()
+    )
+    borders = f"<w:tcBorders>{borders}</w:tcBorders>" if borders else ""
     # Chinese and Latin type have lines of different height: numbers would stand above the name of their row.
-    _paragraph(paragraph, text, size, line_height=round(_LINE * size, 1), **options)
-    return paragraph
+    properties, run, stars = _markup(size, line_height=round(_LINE * size, 1), **options)
+    runs = "".join(
+        f"<w:r>{form}{_written(piece)}</w:r>"
+        for piece, form in ((typeset(text.text), run), (text.stars, stars))
+        if piece
+    )
+    return (
+        f'<w:tc><w:tcPr><w:tcW w:type="dxa" w:w="{sum(widths)}"/>{span}{borders}'
+        f'<w:vAlign w:val="{"bottom" if bottom else "top"}"/></w:tcPr><w:p>{properties}{runs}</w:p></w:tc>'
+    )
+
+
+def _written(text: str) -> str:
+    space = ' xml:space="preserve"' if text != text.strip() else ""
+    return f"<w:t{space}>{escape(text)}</w:t>"
+
+
+@lru_cache(maxsize=256)
+def _markup(size: float, **options: Any) -> tuple[str, str, str]:
+    """Markup of the properties that ``_form`` makes."""
+    from lxml import etree
+
+    properties, *runs = _form(size, None, **options)
+    forms = [properties, *(run.rPr for run in runs)]
+    return tuple(_DECLARED.sub("", etree.tostring(form, encoding="unicode")) for form in forms)
+
+
+_DECLARED = re.compile(r' xmlns:\w+="[^"]*"')
 
 
 def _paragraph(paragraph: Paragraph, text: Shown, size: float, **options: Any) -> None:
@@ -279,10 +343,14 @@ def _form(
     italic: bool = False,
     keep: bool = False,
     line_height: float | None = None,
+    above: float = 1,
+    ruled: bool = False,
 ) -> tuple[BaseOxmlElement, BaseOxmlElement, BaseOxmlElement]:
     """Properties of a paragraph, a run without text and one of raised stars, to be copied: many cells have few forms.
 
-    ``keep`` holds a paragraph on the page of what follows; ``line_height`` is in points, single spacing without it.
+    ``keep`` holds a paragraph on the page of what follows; ``line_height`` is in points, single spacing without it, as
+    is the white space ``above``. ``ruled``: a line below, on the paragraph and not on the cell, so that neighbours' rules
+    do not touch.
     """
     from docx.enum.text import WD_ALIGN_PARAGRAPH
     from docx.oxml import OxmlElement
@@ -294,10 +362,12 @@ def _form(
         paragraph._p.get_or_add_pPr().style = style
     form = paragraph.paragraph_format
     form.alignment = getattr(WD_ALIGN_PARAGRAPH, _SIDES[side])
-    form.space_before = form.space_after = Pt(1)
+    form.space_before, form.space_after = Pt(above), Pt(1)
     form.line_spacing = Pt(line_height) if line_height else 1.0
     form.keep_with_next = keep or None
     properties = paragraph._p.get_or_add_pPr()
+    if ruled:
+        _child(_child(properties, "pBdr"), "bottom", val="single", sz=str(_THIN), space="1", color="auto")
     # The paragraph mark has a size too, and it alone makes the height of an empty cell.
     _child(_child(properties, "rPr"), "sz", val=str(round(2 * size)))
     runs = []
@@ -308,23 +378,3 @@ def _form(
         run.font.superscript = raised
         runs.append(run._r)
     return properties, runs[0], runs[1]
-
-
-def _rules(lines: Sequence[_Row], table: Table) -> None:
-    """Draw the three lines, and the thin ones the body asks for."""
-    last_header = len(table.header) - 1
-    _border(lines[0], "top", _THICK)
-    _border(lines[last_header], "bottom", _THIN)
-    at = last_header
-    for row in table.rows:
-        if row.kind == "rule":
-            _border(lines[at], "bottom", _THIN)
-        else:
-            at += 1
-    _border(lines[-1], "bottom", _THICK)
-
-
-def _border(line: _Row, side: str, weight: int) -> None:
-    for tc in line._tr.tc_lst:
-        borders = _child(tc.get_or_add_tcPr(), "tcBorders")
-        _child(borders, side, val="single", sz=str(weight), space="0", color="auto")
