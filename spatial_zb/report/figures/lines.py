@@ -19,6 +19,7 @@ from spatial_zb.report.drawing.style import (
     SERIES,
     Drawing,
     FigureStyle,
+    make_ticks,
     new_figure,
 )
 
@@ -130,8 +131,7 @@ def draw_chart(
         ax.set(xlabel=chart.x_label, ylabel=chart.y_label, xlim=across, ylim=spans[0])
     for panel, one in zip(panels, axes, strict=True):
         _draw_panel(one, panel, style)
-    # Ticks and texts are made when first drawn: now, while the style is set.
-    figure.draw_without_rendering()
+    make_ticks(figure)
     return Drawing(figure, tuple(axes))
 
 

@@ -28,7 +28,15 @@ from spatial_zb.report.drawing.frame import (
     require_columns,
 )
 from spatial_zb.report.drawing.placement import text_size
-from spatial_zb.report.drawing.style import INK, MM_PER_INCH, Drawing, FigureStyle, new_figure, words
+from spatial_zb.report.drawing.style import (
+    INK,
+    MM_PER_INCH,
+    Drawing,
+    FigureStyle,
+    make_ticks,
+    new_figure,
+    words,
+)
 from spatial_zb.report.figures.lines import tick_words, ticks_between
 from spatial_zb.report.words import CHOICE_WORDS, EFFECTS, PARAMETERS, VALUE_WORDS, YES_NO
 
@@ -199,7 +207,7 @@ def specification_curve(
     curve = _curve(rows, shown, main or {}, alpha)
     with open_page(look, "journal_double") as page:
         figure, axes = _sheet(curve, CurveWords(page, term, effect, alpha), page)
-        figure.draw_without_rendering()
+        make_ticks(figure)
     bare = rows.loc[~np.isfinite(rows[["conf_low", "conf_high"]].to_numpy(float)).all(axis=1), known]
     return Drawing(figure, axes, left_out=tuple(" / ".join(map(str, row)) for row in bare.to_numpy()))
 

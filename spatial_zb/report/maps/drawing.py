@@ -35,7 +35,16 @@ from spatial_zb.report.drawing.sheet import (
     outline_path,
     set_extent,
 )
-from spatial_zb.report.drawing.style import GREY, HATCH, INK, MM_PER_INCH, Drawing, FigureStyle, words
+from spatial_zb.report.drawing.style import (
+    GREY,
+    HATCH,
+    INK,
+    MM_PER_INCH,
+    Drawing,
+    FigureStyle,
+    make_ticks,
+    words,
+)
 from spatial_zb.weights.matrix import match_units, text_ids
 
 if TYPE_CHECKING:
@@ -200,8 +209,7 @@ def draw_panels(
         _draw_panel(panel, shapes, codes.iloc[:, number].to_numpy(), classes, page, (country, overlay))
         for number, panel in enumerate(panels)
     ]
-    # Ticks and texts are made when first drawn: now, while the style is set.
-    figure.draw_without_rendering()
+    make_ticks(figure)
     dropped = dict.fromkeys(name for _, lost in told for name in lost)
     return Drawing(
         figure=figure,
