@@ -39,6 +39,8 @@ from spatial_zb.core.transforms import FixedEffects
 NOTHING_LEFT = 1e-8
 #: Share of the variance of c'θ̂ that its clusters must be able to show, where leverage leaves some of them nothing.
 LEAST_SEEN = 0.5
+#: Numbers of gradients by rows that are worked on together.
+AT_ONCE = 2**18
 #: A column whose part off the others has at most this share of its length is their combination.
 COLLINEAR = 1e-9
 
@@ -82,23 +84,31 @@ class Clusters:
         residuals do not show how uncertain it is: its standard error is not to be claimed.
         """
         flat = gradients.reshape(int(np.prod(gradients.shape[:-1])), gradients.shape[-1])
-        found = np.array([self._degrees_of(self.back @ c) for c in flat])
+        v = flat @ self.back.T
+        size = np.sqrt((v**2).sum(axis=1))
+        found = np.where(size == 0.0, self.number - 1.0, np.nan)
+        some = np.flatnonzero(np.isfinite(size) & (size > 0.0))
+        at_once = max(1, AT_ONCE // max(1, self.basis.shape[0] * self.basis.shape[1]))
+        for part in (some[k : k + at_once] for k in range(0, len(some), at_once)):
+            found[part] = self._degrees_of(v[part] / size[part, None])
         return found.reshape(gradients.shape[:-1])
 
-    def _degrees_of(self, v: Array) -> float:
-        if not np.all(np.isfinite(v)):
-            return np.nan
-        size = np.sqrt(v @ v)
-        if size == 0.0:
-            return float(self.number - 1)
-        a = self._stretched((self.basis @ (v / size))[..., None])[..., 0]
-        h = np.einsum("irk,ir->ik", self.basis, a)
+    def _degrees_of(self, v: Array) -> Array:
+        """Of directions (g, r) of length one, (g,)."""
+        a = self._stretched(self.basis @ v.T)
+        h = np.swapaxes(self.basis, 1, 2) @ a
         own = (a**2).sum(axis=1)
-        taken = np.hstack([a / np.sqrt(self.number), h]) if self.timed else h  # Γ = diag(own) − taken taken'
-        gram = taken.T @ taken
-        trace = own.sum() - np.trace(gram)  # one, less what no unit can show
-        square = (own**2).sum() - 2 * (own * (taken**2).sum(axis=1)).sum() + (gram**2).sum()
-        return float(trace**2 / square) if trace > LEAST_SEEN else np.nan
+        taken = (
+            np.concatenate([a / np.sqrt(self.number), h], axis=1) if self.timed else h
+        )  # Γ = diag(own) − taken taken'
+        by_gradient = np.ascontiguousarray(np.moveaxis(taken, 2, 0))
+        gram = np.swapaxes(by_gradient, 1, 2) @ by_gradient
+        trace = own.sum(axis=0) - np.trace(gram, axis1=1, axis2=2)  # one, less what no unit can show
+        square = (
+            (own**2).sum(axis=0) - 2 * (own * (taken**2).sum(axis=1)).sum(axis=0) + (gram**2).sum(axis=(1, 2))
+        )
+        seen = trace > LEAST_SEEN
+        return np.where(seen, trace**2 / np.where(seen, square, 1.0), np.nan)
 
     def _stretched(self, values: Array) -> Array:
         """M_X,ii^{−1/2} of values (n, R, c)."""
