@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_zb.base.errors import SpatialZbWarning
+from spatial_zb.base.errors import DataError, SpatialZbWarning
 
 
 def square(x):
@@ -79,3 +79,20 @@ def complain(i):
 def warn(i):
     warnings.warn(SpatialZbWarning("read this", "请看"), stacklevel=1)
     return i
+
+
+def numbered_task(number: int, slow: float = 0.0) -> tuple[int, int]:
+    time.sleep(slow)
+    if number == 3:
+        warn(number)
+    return number, os.getpid()
+
+
+def refuse(number: int) -> None:
+    raise DataError(f"no {number}", f"没有{number}")
+
+
+def end_the_other(first: int) -> str:
+    if os.getpid() != first:
+        os._exit(9)
+    return "done by the first"

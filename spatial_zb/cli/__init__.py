@@ -117,7 +117,8 @@ def _run(options: argparse.Namespace) -> int:
             COMMANDS.get(options.command, pipeline.STAGES),
             out=options.out,
             progress=progress.step,
-            execution=Execution(options.workers, options.scheduler, store),
+            execution=Execution(1 if options.workers is None else options.workers, options.scheduler, store),
+            beside=options.workers != 1,
         )
     options.done = True
     if not options.quiet:

@@ -390,10 +390,9 @@ def _add_run(command: BilingualParser) -> None:
     command.add_argument(
         "--workers",
         type=int,
-        default=1,
         help=Text(
-            "processes for grids and robustness (-1: all cores)",
-            "设定网格与稳健性检验所用进程数（-1：全部核心）",
+            "processes for grids and robustness (-1: all cores); 1: no other process writes figures either",
+            "设定网格与稳健性检验所用进程数（-1：全部核心）；1表示图表也不由另一进程输出",
         ),
     )
     command.add_argument(

@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -14,13 +15,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.errors import SpatialZbError
+from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.base.execute import Execution
+from spatial_zb.base.notes import warn_again
 from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import LANGUAGES, Language, Text
+from spatial_zb.base.threads import Beside
 from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.prepare import Prepared
-from spatial_zb.pipeline.remarks import Reading, Remark, Verdict, notes_of, remarks
+from spatial_zb.pipeline.remarks import (
+    AskedFigure,
+    MadeFigure,
+    MadeTable,
+    Prose,
+    Reading,
+    Remark,
+    Verdict,
+    notes_of,
+    remarks,
+)
+from spatial_zb.pipeline.units import unit_names
 from spatial_zb.pipeline.words import paper_figures, source_note, span_words
 from spatial_zb.report.drawing.frame import Country, Look
 from spatial_zb.report.tables.table import Table, TableLook, journal_style
@@ -39,40 +53,6 @@ if TYPE_CHECKING:
 
 
 AnyFit = TypeVar("AnyFit", "Fit", "SystemFit")
-
-
-@dataclass(frozen=True, eq=False)
-class MadeTable:
-    """A table of a stage by language with its style there.
-
-    ``choices`` says what sets it apart, such as ``{"weights": Text}``.
-    """
-
-    stage: str
-    tables: Mapping[Language, Any]
-    styles: Mapping[Language, Any]
-    choices: Mapping[str, Text] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class MadeFigure:
-    """A figure of a stage by language, as an element of the page; ``stem`` is that of its files."""
-
-    stage: str
-    title: Text
-    drawings: Mapping[Language, str]
-    choices: Mapping[str, Text] = field(default_factory=dict)
-    stem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Prose:
-    """What a stage says in paragraphs."""
-
-    stage: str
-    title: Text
-    paragraphs: tuple[Text, ...]
-    choices: Mapping[str, Text] = field(default_factory=dict)
 
 
 Section = TypeVar("Section")
@@ -131,6 +111,10 @@ class Made:
         Figures of the paper by stem and language, each with its title.
     began
         How many of them there were before each stage.
+    beside, given
+        The second process that writes tables and figures, where there is one; stage and taker of each of its tasks.
+    stage_of
+        The stage of each of their files.
     """
 
     items: list[MadeTable | MadeFigure | Prose] = field(default_factory=list)
@@ -146,6 +130,27 @@ class Made:
     titles: dict[str, Text] = field(default_factory=dict)
     plates: dict[str, dict[Language, tuple[str, Plate]]] = field(default_factory=dict)
     began: dict[str, int] = field(default_factory=lambda: {"prepare": 0})
+    beside: Beside | None = None
+    given: list[tuple[str, Callable[[Any], None]]] = field(default_factory=list)
+    stage_of: dict[str, str] = field(default_factory=dict)
+
+    def gather(self) -> None:
+        """Wait for tables and figures that are being written, and take what they gave where they were asked for."""
+        if self.beside is None:
+            return
+        given, self.given[:] = list(self.given), []
+        for (stage, take), done in zip(given, self.beside.collect(), strict=True):
+            for note in done.notes:
+                self._told(stage, note)
+            take(done.value)
+
+    def _told(self, stage: str, note: SpatialZbWarning) -> None:
+        """Put a warning of a second process where its stage would have said it."""
+        warn_again(note)
+        later = [name for name, first in self.began.items() if first > self.began[stage]]
+        at = min((self.began[name] for name in later), default=len(self.warned) - 1)
+        self.warned.insert(at, self.warned.pop())
+        self.began |= {name: self.began[name] + 1 for name in later}
 
     @property
     def stages(self) -> list[str]:
@@ -252,7 +257,9 @@ class Job:
         if self.writes and not report_only:
             for language, table in tables.items():
                 place = self.where("tables", language)
-                write_table(table, place, self.study.output.tables, styles[language])
+                self._later(
+                    self._wrote, write_table, table, place, self.study.output.tables, styles[language]
+                )
 
     def prose(
         self,
@@ -305,30 +312,50 @@ class Job:
         ``shown``: the report has it too, unless it is heavy, and this is what it is called there; ``titled``: what it is
         called elsewhere; ``choices`` are those of :meth:`table`.
         """
-        from spatial_zb.report.drawing.style import PRESETS, save_figure
-        from spatial_zb.report.page.outlines import inline_svg
-        from spatial_zb.report.paper import plate_of
+        from spatial_zb.report.drawing.style import PRESETS
 
-        name = shown or titled or Text.of(look.title or stem)
-        self.made.titles[stem] = name
+        name = self.made.titles[stem] = shown or titled or Text.of(look.title or stem)
         in_page = shown is not None and self.study.output.report
-        drawings: dict[Language, str] = {}
         in_paper = self.study.output.paper and stem in paper_figures(self.study)
-        for language in self.languages if self.writes or in_page or in_paper else ():
-            style = replace(PRESETS[preset], dpi=self.study.output.dpi, language=language)
-            figure = draw(replace(look, style=style)).figure
-            if self.writes:
-                save_figure(figure, self.where("figures", language), stem, self.study.output.figures)
-            if in_paper:
-                folder, formats = self.where("figures", language), self.study.output.figures
-                plate = plate_of(figure, folder, stem, formats, self.place)
-                self.made.plates.setdefault(stem, {})[language] = name.pick(language), plate
-            if shown is not None and in_page:
-                mark = f"f{len(self.made.items)}{language}"
-                drawings[language] = inline_svg(figure, shown.pick(language), mark)
-        if shown is not None and drawings and max(map(len, drawings.values())) <= MOST_BYTES:
-            self.made.items.append(MadeFigure(self.stage, shown, drawings, choices or {}, stem))
+        if self.writes or in_page or in_paper:
+            output = self.study.output
+            asked = AskedFigure(
+                stem,
+                draw,
+                look,
+                {code: replace(PRESETS[preset], dpi=output.dpi, language=code) for code in self.languages},
+                {code: self.where("figures", code) for code in self.languages},
+                self.writes,
+                tuple(output.figures),
+                shown if in_page else None,
+                f"f{len(self.made.titles)}",
+                self.place if in_paper else None,
+            )
+            item = MadeFigure(self.stage, name, {}, choices or {}, stem)
+            self.made.items += [item] if in_page else []
+            self._later(partial(self._drew, asked, item), asked.make)
         self.tick(stem)
+
+    def _later(self, take: Callable[[Any], None], function: Callable[..., Any], *arguments: Any) -> None:
+        """Let tables or figures be made: now, or by a second process, and what they give be taken when all are gathered."""
+        if self.made.beside is not None:
+            self.made.given.append((self.stage, take))
+            self.made.beside.give(function, *arguments)
+        else:
+            take(function(*arguments))
+
+    def _wrote(self, files: Sequence[Path]) -> None:
+        self.made.stage_of |= {path.relative_to(self.place).as_posix(): self.stage for path in files}
+
+    def _drew(self, asked: AskedFigure, item: MadeFigure, made: tuple[Any, Any, Sequence[Path]]) -> None:
+        """Keep what a figure gave: for the page unless it is heavy, and for the paper."""
+        drawings, plates, files = made
+        self._wrote(files)
+        item.drawings.update(drawings)
+        if asked.shown is not None and max(map(len, drawings.values()), default=0) > MOST_BYTES:
+            self.made.items.remove(item)
+        if plates:
+            self.made.plates[asked.stem] = {code: (item.title.pick(code), p) for code, p in plates.items()}
 
     def say(self, what: Text, how_far: str) -> None:
         """Tell what is being done, in the language of the run."""
@@ -421,23 +448,3 @@ def left_out_words(job: Job, sample: str | None = None) -> Text:
     uneven = job.prepared.sample(sample or job.study.main_sample).uneven
     parts = [*([said] if gone else []), *([absent] if uneven else [])]
     return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
-
-
-def scatter_note(job: Job, W: str) -> Text:
-    """What the p-values and the colours of a Moran scatter are."""
-    weights, draws = weights_note(job, W), f"{job.study.general.permutations:,}"
-    return Text(
-        f"p: pseudo p-values from {draws} random permutations. Colours are quadrants, not tests of single units. "
-        f"{weights.en}",
-        f"p为{draws}次随机置换的伪p值。颜色表示象限，不是对单个地区的检验。{weights.zh}",
-    )
-
-
-def unit_names(prepared: Prepared) -> dict[str, Text]:
-    regions = prepared.regions
-    if not {"name_en", "name_zh"} <= set(regions.columns):
-        return {}
-    return {
-        i: Text(en, zh)
-        for i, en, zh in zip(regions.index, regions["name_en"], regions["name_zh"], strict=True)
-    }

@@ -1,17 +1,112 @@
-"""What a run tells its reader beside the results: warnings said once, in full and in brief."""
+"""What the stages of a run hand on: tables, figures and words, and warnings said once, in full and in brief."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from spatial_zb.base.errors import SpatialZbWarning
+from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.base.notes import FitWords, Note, NotesWarning, merged
 from spatial_zb.base.text import Language, Text
 from spatial_zb.models.notes import MEDIAN_UNBIASED
+from spatial_zb.report.drawing.frame import Look
+
+if TYPE_CHECKING:
+    from spatial_zb.report.drawing.style import Drawing, FigureStyle
+    from spatial_zb.report.paper import Plate
+
+
+@dataclass(frozen=True, eq=False)
+class MadeTable:
+    """A table of a stage by language with its style there.
+
+    ``choices`` says what sets it apart, such as ``{"weights": Text}``.
+    """
+
+    stage: str
+    tables: Mapping[Language, Any]
+    styles: Mapping[Language, Any]
+    choices: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class MadeFigure:
+    """A figure of a stage by language, as an element of the page; ``stem`` is that of its files."""
+
+    stage: str
+    title: Text
+    drawings: dict[Language, str]
+    choices: Mapping[str, Text] = field(default_factory=dict)
+    stem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class AskedFigure:
+    """A figure as it can be sent to another process: what draws it, in which look, and what is made of it.
+
+    ``draw`` takes the look as ``look``. ``styles`` and ``folders`` by language; ``formats`` to be written, none where only
+    the page or the paper has it. ``mark``: beginning of the ids in the page, where it is ``shown``; ``place``: folder of
+    the paper that has it.
+    """
+
+    stem: str
+    draw: Callable[..., Drawing]
+    look: Look
+    styles: Mapping[Language, FigureStyle]
+    folders: Mapping[Language, Path]
+    written: bool
+    formats: tuple[str, ...]
+    shown: Text | None = None
+    mark: str = ""
+    place: Path | None = None
+
+    def make(self) -> tuple[dict[Language, str], dict[Language, Plate], list[Path]]:
+        """Draw, write, and give the drawings for the page, the plates for the paper, and the files.
+
+        Raises
+        ------
+        SpatialZbError
+            It names the figure.
+        """
+        from spatial_zb.report.drawing.style import save_figure
+        from spatial_zb.report.page.outlines import inline_svg
+        from spatial_zb.report.paper import plate_of
+
+        drawings: dict[Language, str] = {}
+        plates: dict[Language, Plate] = {}
+        files: list[Path] = []
+        try:
+            for language, style in self.styles.items():
+                figure, folder = (
+                    self.draw(look=replace(self.look, style=style)).figure,
+                    self.folders[language],
+                )
+                if self.written:
+                    files += save_figure(figure, folder, self.stem, self.formats)
+                if self.place is not None:
+                    plates[language] = plate_of(figure, folder, self.stem, self.formats, self.place)
+                    files.append(self.place / plates[language].path)
+                if self.shown is not None:
+                    drawings[language] = inline_svg(
+                        figure, self.shown.pick(language), f"{self.mark}{language}"
+                    )
+        except SpatialZbError as error:
+            raise type(error)(f"Figure {self.stem}: {error}", f"图{self.stem}：{error.zh}") from error
+        return drawings, plates, files
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """What a stage says in paragraphs."""
+
+    stage: str
+    title: Text
+    paragraphs: tuple[Text, ...]
+    choices: Mapping[str, Text] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

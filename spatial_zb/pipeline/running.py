@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from spatial_zb.base.errors import OutputError, SpatialZbWarning, SpecificationE
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import LANGUAGES, UNDATED, Text
+from spatial_zb.base.threads import Beside, cores
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import Prepared, prepare
 from spatial_zb.pipeline.remarks import brief_lines, notes_of
@@ -167,6 +168,7 @@ def run(
     out: Path | None = None,
     progress: Callable[[str, str], None] = lambda stage, step: None,
     execution: Execution | None = None,
+    beside: bool = False,
 ) -> Outcome:
     """Run stages of a study and write their results to ``out`` (default ``results/<study>``).
 
@@ -175,7 +177,8 @@ def run(
 
     The report is put together from what the other stages made in this run; those that it needs and that are
     not asked for are computed for it without writing their own files. ``execution``: processes, cluster and store for
-    grids and robustness; numbers do not depend on it.
+    grids and robustness; numbers do not depend on it. ``beside``: a second process writes tables and figures while
+    numbers go on, where they are many and there is a processor for it; files do not depend on it.
 
     Raises
     ------
@@ -187,15 +190,24 @@ def run(
     if out is None:
         refuse_results_of_others(study)
     target, language = (out or study.results).resolve(), study.spoken
-    with output.locked(target), output.staging(target) as place, _collected() as notes:
+    second = Beside() if beside and cores() > 1 else None
+    with (
+        output.locked(target),
+        output.staging(target) as place,
+        _collected() as notes,
+        second or nullcontext(),
+    ):
         inputs = input_record({"study": study.path, **study.files()}, study.root)
         timings: dict[str, float] = {}
         with _timed(timings, "prepare"):
             progress(STAGE_WORDS["prepare"].pick(language), "")
             prepared = prepare(study)
-        made = Made(warned=notes)
+        made = Made(warned=notes, beside=second)
         stage_of: dict[str, str] = {}
         for stage in _worked(study, stages):
+            if stage == "report":
+                with _timed(timings, "writing"):
+                    made.gather()
             made.began[stage] = len(notes)
             with _timed(timings, stage):
                 step = partial(progress, STAGE_WORDS[stage].pick(language))
@@ -203,6 +215,8 @@ def run(
                 job = Job(prepared, place, step, stage, made, stage in stages, how)
                 made.readings += [Reading(stage, line) for line in WORK[stage](job)]
             stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
+        made.gather()
+        stage_of |= made.stage_of
         if input_record({"study": study.path, **study.files()}, study.root) != inputs:
             warn("An input file changed while the study was running.", "研究运行期间有输入文件被改动。")
         stage_of[INDEX] = "index"

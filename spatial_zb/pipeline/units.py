@@ -302,3 +302,14 @@ _BUILDERS: Mapping[str, Callable[[_Task, Any], Weights]] = {
     "combine": _combine,
     "file": _file,
 }
+
+
+def unit_names(prepared: Any) -> dict[str, Text]:
+    """Names of the units of a prepared study, where its polygons have them in both languages."""
+    regions = prepared.regions
+    if not {"name_en", "name_zh"} <= set(regions.columns):
+        return {}
+    return {
+        i: Text(en, zh)
+        for i, en, zh in zip(regions.index, regions["name_en"], regions["name_zh"], strict=True)
+    }

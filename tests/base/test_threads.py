@@ -1,15 +1,21 @@
-"""One thread of linear algebra inside a public call, the caller's number outside."""
+"""One thread of linear algebra inside a public call, the caller's number outside; tasks in a second process."""
 
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 import scipy.linalg  # noqa: F401  its library counts threads of its own
+from task_functions import end_the_other, numbered_task, refuse
 from threadpoolctl import ThreadpoolController
 
 import spatial_zb as zb
 from spatial_zb.base import threads as module
-from spatial_zb.base.threads import LARGE, one_thread, threads_for
+from spatial_zb.base.errors import DataError
+from spatial_zb.base.threads import LARGE, Beside, one_thread, threads_for
 from spatial_zb.models import ml
 
 
@@ -104,3 +110,86 @@ def test_a_fit_runs_in_one_thread(two, monkeypatch):
     zb.fit_durbin(zb.DurbinSpec("industry", ["talent"], fixed_effects="two_way"), panel, W)
     assert seen == {1}
     assert threads() == {2}
+
+
+# --- A second process
+
+#: Seconds in which a process that is told to end must have ended.
+SOON = 60.0
+
+
+def ended(process: int) -> bool:
+    limit = time.monotonic() + SOON
+    while time.monotonic() < limit:
+        try:
+            with open(f"/proc/{process}/stat") as stream:
+                if stream.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """A second process from the first task on."""
+    monkeypatch.setattr(module, "MANY", 1)
+
+
+def test_tasks_are_done_once_in_two_processes_and_given_back_in_order(at_once):
+    with Beside() as beside:
+        for number in range(6):
+            beside.give(numbered_task, number, 0.3)
+        first, limit = beside._place() / "0.taken", time.monotonic() + SOON
+        while not first.exists() and time.monotonic() < limit:
+            time.sleep(0.02)
+        found = beside.collect()
+        assert [done.value[0] for done in found] == list(range(6))
+        assert len({done.value[1] for done in found}) == 2
+        assert [[note.zh for note in done.notes] for done in found] == [[], [], [], ["请看"], [], []]
+        beside.give(numbered_task, 9)  # another round
+        assert beside.collect()[0].value[0] == 9
+
+
+def test_few_tasks_are_not_worth_a_process():
+    with Beside() as beside:
+        beside.give(numbered_task, 1)
+        assert beside._process is None
+        assert beside.collect()[0].value == (1, os.getpid())
+
+
+def test_an_error_of_the_second_process_is_raised_here_in_its_own_kind(at_once):
+    with Beside() as beside:
+        beside.give(refuse, 1)
+        folder, limit = beside._place(), time.monotonic() + SOON
+        while not (folder / "failed").exists() and time.monotonic() < limit:
+            time.sleep(0.02)
+        with pytest.raises(DataError, match="no 1") as raised:  # at the next task, not at the end
+            beside.give(numbered_task, 2)
+        assert raised.value.zh == "没有1"
+        process = beside._process
+    assert process is not None
+    assert process.poll() is not None
+    assert not folder.exists()
+
+
+def test_what_the_second_process_dies_of_is_done_here(at_once):
+    with Beside() as beside:
+        for number in range(3):
+            beside.give(numbered_task, number)
+        beside.give(end_the_other, os.getpid())
+        assert beside._process is not None
+        beside._process.wait(SOON)
+        assert beside.collect()[3].value == "done by the first"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are looked for in /proc")
+def test_the_second_process_ends_with_the_first():
+    code = (
+        "import os, time; from spatial_zb.base import threads; threads.MANY = 1; b = threads.Beside(); "
+        "b.give(time.sleep, 0.1); print(b._process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    first = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SOON)
+    assert first.returncode == -9
+    assert ended(int(first.stdout))

@@ -20,6 +20,7 @@ import pytest
 from docx import Document
 
 from spatial_zb import cli, pipeline
+from spatial_zb.base import threads
 from spatial_zb.base.errors import DataError, OutputError
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline import running
@@ -174,7 +175,10 @@ def test_report_shows_what_every_stage_made(finished):
     assert 'id="part-systems" class="part" data-effects="0"' not in page
 
 
-def test_report_alone_gives_the_same_page_and_no_other_file(tmp_path):
+def test_report_alone_gives_the_same_page_and_no_other_file(tmp_path, monkeypatch):
+    """The whole run with a second process that writes tables and figures, the other one without."""
+    monkeypatch.setattr(threads, "MANY", 1)
+    monkeypatch.setattr(running, "cores", lambda: 2)
     study = load_study(ROOT / "studies" / "counties.toml")
     less = {"permutations": 99, "language": "en"}
     study = replace(
@@ -183,7 +187,7 @@ def test_report_alone_gives_the_same_page_and_no_other_file(tmp_path):
         output=study.output.model_copy(update={"dpi": 72, "figures": ("png",), "tables": ("csv",)}),
         maps=study.maps.model_copy(update={"variables": ("growth",)}),
     )
-    pipeline.run(study, out=tmp_path / "whole")
+    pipeline.run(study, out=tmp_path / "whole", beside=True)
     pipeline.run(study, ("report",), out=tmp_path / "alone")
     page = (tmp_path / "alone" / "report.html").read_bytes()
     assert page == (tmp_path / "whole" / "report.html").read_bytes()

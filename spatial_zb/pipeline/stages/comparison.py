@@ -178,7 +178,7 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
     title = job.prepared.panel.label(base.spec.y)
     job.figure(
         "compare_probabilities",
-        lambda look: figures.probabilities(drawn, look=look),
+        partial(figures.probabilities, drawn),
         Look(title=title, note=_with_ols(figure_note(job, base.sample), found), words=base.labels),
         shown=base.titled(PROBABILITIES_TITLE),
     )
@@ -288,7 +288,7 @@ def _draw_influence(base: Base, found: Robustness) -> None:
     )
     job.figure(
         "compare_influence",
-        lambda look: maps.influence(found.influence, regions=job.prepared.polygons(base.sample), look=look),
+        partial(maps.influence, found.influence, regions=job.prepared.polygons(base.sample)),
         map_look(job, job.prepared.polygons(base.sample), title=base.titled(INFLUENCE_TITLE), note=note),
         preset="journal_single",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import pandas as pd
 
@@ -187,7 +187,7 @@ def grid_and_curve(base: Base) -> Text | None:
     labels = base.labels | {asked.term: short_words(job.prepared.panel.label(asked.term))}
     job.figure(
         "compare_curve",
-        lambda look: figures.specification_curve(shown, asked.term, base.effect, main=main, look=look),
+        partial(figures.specification_curve, shown, asked.term, base.effect, main=main),
         Look(
             title=y,
             note=figure_note(job, *job.study.samples_of(asked), said=curve_note(failed, tests)),

@@ -152,9 +152,7 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
     job.tidy(f"ellipse_{variable}", path.tidy().assign(variable=variable))
     job.figure(
         f"ellipse_{variable}",
-        lambda look: maps.ellipses(
-            path, regions=shown, periods=_shown(job, panel), units=polygons.index, look=look
-        ),
+        partial(maps.ellipses, path, regions=shown, periods=_shown(job, panel), units=polygons.index),
         map_look(job, shown, title=label, note=note),
     )
 

@@ -187,7 +187,7 @@ def _map_effects(
     shown, labels = shown_regions(job, sample), "auto" if study.maps is None else study.maps.labels
     job.figure(
         f"effect_map_{stem}",
-        lambda look: maps.effect(frame, regions=shown, look=look),
+        partial(maps.effect, frame, regions=shown),
         map_look(
             job,
             shown,
@@ -209,7 +209,7 @@ def _draw_orders(
     job.tidy(f"effects_by_order_{stem}", frame)
     job.figure(
         f"effects_by_order_{stem}",
-        lambda look: figures.effects_by_order(frame, terms=[term], look=look),
+        partial(figures.effects_by_order, frame, terms=[term]),
         Look(title=words[0], note=words[1], words=labels),
         shown=Text(f"Effects by round of feedback: {words[0].en}", f"按反馈轮次的效应：{words[0].zh}"),
     )
@@ -399,7 +399,7 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
     note = figure_note(job, sample, said=note)
     job.figure(
         stem,
-        lambda look: figures.effects_by_distance(frame, term, effects=["indirect"], look=look),
+        partial(figures.effects_by_distance, frame, term, effects=["indirect"]),
         Look(note=note),
         preset="journal_single",
         shown=Text(f"Effect of {x.en} on {y.en} by distance", f"{x.zh}对{y.zh}的分距离效应"),
@@ -425,7 +425,7 @@ def _draw_correlogram(job: Job, variable: str) -> None:
     note = figure_note(job, sample, said=note)
     job.figure(
         f"moran_by_distance_{variable}",
-        lambda look: figures.correlogram(frame, look=look),
+        partial(figures.correlogram, frame),
         Look(note=note),
         shown=Text(f"Moran's I by distance: {label.en}", f"按距离的莫兰指数：{label.zh}"),
     )

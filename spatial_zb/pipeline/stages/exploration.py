@@ -14,7 +14,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.explore import bivariate_moran, moran, pooled_moran
 from spatial_zb.explore.checks import MoranTable, permutations_for
 from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
-from spatial_zb.pipeline.job import Job, Verdict, figure_note, present, sample_notes, scatter_note, unit_names
+from spatial_zb.pipeline.job import Job, Verdict, figure_note, present, sample_notes, unit_names, weights_note
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import (
     ABSENT_RULE,
@@ -269,6 +269,16 @@ def _write_bivariate(job: Job, sample: str) -> None:
         _draw_bivariate(job, sample, (x, y), labels[pair], frames[pair])
 
 
+def scatter_note(job: Job, W: str) -> Text:
+    """What the p-values and the colours of a Moran scatter are."""
+    weights, draws = weights_note(job, W), f"{job.study.general.permutations:,}"
+    return Text(
+        f"p: pseudo p-values from {draws} random permutations. Colours are quadrants, not tests of single units. "
+        f"{weights.en}",
+        f"p为{draws}次随机置换的伪p值。颜色表示象限，不是对单个地区的检验。{weights.zh}",
+    )
+
+
 def _draw_bivariate(
     job: Job, sample: str, pair: tuple[str, str], label: Text, tables: Mapping[str, pd.DataFrame]
 ) -> None:
@@ -282,13 +292,13 @@ def _draw_bivariate(
     p_values = list(table.set_index("period").loc[ends, "p_sim"])
     job.figure(
         f"moran_bivariate_{x}_{y}",
-        lambda look: figures.moran_scatter(
+        partial(
+            figures.moran_scatter,
             first,
             job.prepared.weights(W, sample),
             label=(panel.label(x), panel.label(y)),
             other=second,
             p_values=p_values,
-            look=look,
         ),
         Look(words=unit_names(job.prepared), note=figure_note(job, sample, said=scatter_note(job, W))),
         shown=Text(f"Bivariate Moran scatter: {label.en}", f"双变量莫兰散点图：{label.zh}"),

@@ -19,13 +19,12 @@ from spatial_zb.pipeline.job import (
     left_out_words,
     map_look,
     present,
-    scatter_note,
     shown_regions,
     span_words,
     unit_names,
 )
 from spatial_zb.pipeline.stages.effects import draw_results, draw_scenarios
-from spatial_zb.pipeline.stages.exploration import clusters_words, local_permutations, moran_of
+from spatial_zb.pipeline.stages.exploration import clusters_words, local_permutations, moran_of, scatter_note
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
@@ -73,13 +72,13 @@ def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
     center = {"center": classes.center} if classes.center is not None else {"palette": "sequential"}
     job.figure(
         f"map_{variable}",
-        lambda look: maps.choropleth(
+        partial(
+            maps.choropleth,
             drawn,
             variable,
             regions=shown,
             periods=wanted.periods if own is None else None,
             scheme=list(classes.breaks[1:-1]),
-            look=look,
         ),
         _look(
             job, shown, legend=panel.label(variable), note=_classes_words(job, variable, classes), **center
@@ -154,7 +153,7 @@ def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -
     periods, years = present(job.study.maps).periods, span_words(panel.periods)
     job.figure(
         f"map_{pair[0]}_{pair[1]}",
-        lambda look: maps.bivariate(panel, pair, regions=shown, periods=periods, look=look),
+        partial(maps.bivariate, panel, pair, regions=shown, periods=periods),
         _look(job, shown, note=Text(THIRDS.en.format(years.en), THIRDS.zh.format(years.zh))),
     )
 
@@ -236,9 +235,7 @@ def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
     note = figure_note(job, sample, said=scatter_note(job, W), year=own)
     job.figure(
         f"moran_scatter_{variable}",
-        lambda look: figures.moran_scatter(
-            values, weights, label=panel.label(variable), p_values=p_values, look=look
-        ),
+        partial(figures.moran_scatter, values, weights, label=panel.label(variable), p_values=p_values),
         Look(words=unit_names(job.prepared), note=note),
         titled=Text(f"Moran scatter: {panel.label(variable).en}", f"莫兰散点图：{panel.label(variable).zh}"),
     )
@@ -248,7 +245,7 @@ def _draw_links(job: Job, name: str, shown: Any) -> None:
     W = weights_at(job.prepared.weights(name, job.study.main_sample), job.prepared.panel.periods[-1])
     job.figure(
         f"weights_{name}",
-        lambda look: maps.links(W, regions=shown, look=look),
+        partial(maps.links, W, regions=shown),
         map_look(job, shown, data=False, title=job.study.weights[name].label, note=left_out_words(job)),
         preset="journal_single",
     )

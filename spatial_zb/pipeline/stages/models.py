@@ -147,7 +147,7 @@ def draw_effects(job: Job, model: Model, columns: Sequence[Column]) -> None:
     headings = {str(number): heading for number, (heading, _) in enumerate(pairs)}
     job.figure(
         f"effects_{model.name}",
-        lambda look: figures.effects(effects, models=headings, look=look),
+        partial(figures.effects, effects, models=headings),
         Look(
             title=model.title,
             note=_figure_note(job, model, [heading for heading, _ in pairs], lost),
@@ -184,7 +184,7 @@ def _figure_note(job: Job, model: Model, drawn: Sequence[Text], lost: Sequence[T
 def _draw_regimes(job: Job, model: Model, column: Column) -> None:
     job.figure(
         f"effects_{model.name}",
-        lambda look: figures.regimes(column.delta, names=regime_words(job, column.fit), look=look),
+        partial(figures.regimes, column.delta, names=regime_words(job, column.fit)),
         _look(job, model, column),
         shown=Text(f"Effects by regime: {model.title.en}", f"分区制效应：{model.title.zh}"),
         choices={"model": model.title},
@@ -195,11 +195,11 @@ def _draw_path(job: Job, model: Model, column: Column) -> None:
     path = effects_path(column.fit, PATH_PERIODS).tidy()
     job.figure(
         f"effects_path_{model.name}",
-        lambda look: figures.effects_path(
+        partial(
+            figures.effects_path,
             path,
             terms=list(model.x),
             long_run=None if column.long is None or column.long.reason is not None else column.long.tidy(),
-            look=look,
         ),
         _look(job, model, column),
         shown=Text(f"Effects over time: {model.title.en}", f"效应随时间的变化：{model.title.zh}"),

@@ -61,6 +61,8 @@ def text_boxes(figure: Figure) -> list[tuple[Artist, np.ndarray]]:
     """Every visible text of a figure with its box; halos and empty texts are left out."""
     from matplotlib.text import Text as Artist
 
+    if figure.stale:  # words of axes find their place in a drawing
+        figure.draw_without_rendering()
     texts = (artist for artist in figure.findobj(Artist) if isinstance(artist, Artist))
     found = [text for text in texts if text.get_text().strip() and text.get_gid() != HALO]
     spare = _spare_ticks(figure)

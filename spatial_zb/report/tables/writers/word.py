@@ -311,9 +311,11 @@ def _markup(size: float, **options: Any) -> tuple[str, str, str]:
     """Markup of the properties that ``_form`` makes."""
     from lxml import etree
 
-    properties, *runs = _form(size, None, **options)
-    forms = [properties, *(run.rPr for run in runs)]
-    return tuple(_DECLARED.sub("", etree.tostring(form, encoding="unicode")) for form in forms)
+    def bare(form: BaseOxmlElement) -> str:
+        return _DECLARED.sub("", etree.tostring(form, encoding="unicode"))
+
+    properties, run, stars = _form(size, None, **options)
+    return bare(properties), bare(run.rPr), bare(stars.rPr)
 
 
 _DECLARED = re.compile(r' xmlns:\w+="[^"]*"')
