@@ -6,6 +6,7 @@ One thread is around the small matrices of this package, all of them around larg
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import pickle
 import shutil
@@ -172,12 +173,17 @@ class Beside:
         Exception
             The first that a task raised.
         """
-        for number, task in self._waiting:  # of a process that was not worth its start
-            self.done[number] = Done.by(task)
-        self._waiting.clear()
-        for number in reversed([n for n, done in enumerate(self.done) if done is None]):
-            task = self._claimed(number)
-            self.done[number] = Done.by(task) if task is not None else self._awaited(number)
+        gc.freeze()  # what there is need not be looked through after each task
+        try:
+            for number, task in self._waiting:  # of a process that was not worth its start
+                self.done[number] = Done.by(task)
+            self._waiting.clear()
+            for number in reversed([n for n, done in enumerate(self.done) if done is None]):
+                task = self._claimed(number)
+                self.done[number] = Done.by(task) if task is not None else self._awaited(number)
+                gc.collect()
+        finally:
+            gc.unfreeze()
         found = [done for done in self.done if done is not None]
         self.done.clear()
         self._end()
@@ -289,5 +295,8 @@ def serve() -> None:
         part.rename(path.with_suffix(_DONE))
         if found.error is not None:
             (path.parent / _FAILED).touch()
+        del task, found, packed
+        gc.collect()  # a figure holds its picture until it is collected, 20 MB at 300 dots an inch
+        gc.freeze()
     if path is not None:  # the first process has read all, or is gone
         shutil.rmtree(path.parent, ignore_errors=True)

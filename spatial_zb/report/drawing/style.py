@@ -299,7 +299,7 @@ def new_figure(style: FigureStyle, height_mm: float) -> Figure:
     return figure
 
 
-def make_ticks(figure: Figure) -> None:
+def fix_ticks(figure: Figure) -> None:
     """Make the ticks of all axes now, while the style is set: matplotlib makes them when it first draws."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():

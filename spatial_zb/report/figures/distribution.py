@@ -29,7 +29,7 @@ from spatial_zb.report.drawing.frame import (
     wrapped_labels,
 )
 from spatial_zb.report.drawing.placement import root_figure
-from spatial_zb.report.drawing.style import GREY, INK, Drawing, FigureStyle, make_ticks, new_figure
+from spatial_zb.report.drawing.style import GREY, INK, Drawing, FigureStyle, fix_ticks, new_figure
 from spatial_zb.report.figures.lines import (
     Chart,
     LinePanel,
@@ -161,7 +161,7 @@ def _ridges(parts: Mapping[object, pd.DataFrame], label: str, page: Page, ax: Ax
     axes.spines["left"].set_visible(False)
     marks = ticks_between(values.min(), values.max(), 6)
     axes.set_xticks(marks, tick_words(marks))
-    make_ticks(figure)
+    fix_ticks(figure)
     return Drawing(figure, (axes,))
 
 

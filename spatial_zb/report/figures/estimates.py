@@ -27,7 +27,7 @@ from spatial_zb.report.drawing.frame import (
     wrapped_labels,
 )
 from spatial_zb.report.drawing.places import NAME_LIMIT
-from spatial_zb.report.drawing.style import GREY, MARKERS, SERIES, Drawing, FigureStyle, make_ticks, words
+from spatial_zb.report.drawing.style import GREY, MARKERS, SERIES, Drawing, FigureStyle, fix_ticks, words
 from spatial_zb.report.words import EFFECTS, PARAMETERS, WORDS
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def _intervals(given: _Rows, panels: list[tuple[str, Text]], page: Page) -> Draw
             part = frame[frame["effect"] == key].drop_duplicates("term").set_index("term").reindex(rows)
             _draw_series(panel, part, number, len(frames), style)
     _one_scale(axes)
-    make_ticks(figure)
+    fix_ticks(figure)
     told = tuple(f"{model}: {term}{', ' + effect if effect else ''}" for model, term, effect in bare)
     return Drawing(figure, tuple(axes), left_out=told)
 

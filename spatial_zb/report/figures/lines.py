@@ -19,7 +19,7 @@ from spatial_zb.report.drawing.style import (
     SERIES,
     Drawing,
     FigureStyle,
-    make_ticks,
+    fix_ticks,
     new_figure,
 )
 
@@ -131,7 +131,7 @@ def draw_chart(
         ax.set(xlabel=chart.x_label, ylabel=chart.y_label, xlim=across, ylim=spans[0])
     for panel, one in zip(panels, axes, strict=True):
         _draw_panel(one, panel, style)
-    make_ticks(figure)
+    fix_ticks(figure)
     return Drawing(figure, tuple(axes))
 
 

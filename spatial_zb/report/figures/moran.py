@@ -31,7 +31,7 @@ from spatial_zb.report.drawing.frame import (
 )
 from spatial_zb.report.drawing.placement import AROUND, box_of, halo_text, place, root_figure
 from spatial_zb.report.drawing.places import NAME_LIMIT, unique_ids
-from spatial_zb.report.drawing.style import GREY, INK, Drawing, FigureStyle, make_ticks, new_figure, words
+from spatial_zb.report.drawing.style import GREY, INK, Drawing, FigureStyle, fix_ticks, new_figure, words
 from spatial_zb.weights.matrix import Weights, match_units, named_weights
 from spatial_zb.weights.periods import PeriodWeights, any_weights, weights_at
 
@@ -138,7 +138,7 @@ def moran_scatter(
             _draw_cloud(panel, cloud, notable, called, page.style)
             for panel, cloud in zip(panels, clouds, strict=True)
         ]
-        make_ticks(figure)
+        fix_ticks(figure)
     lost = dict.fromkeys(unit for _, dropped in told for unit in dropped)
     kept = dict.fromkeys(unit for done, _ in told for unit in done)
     return Drawing(figure, tuple(panels), None, tuple(kept), tuple(lost), _islands(clouds))

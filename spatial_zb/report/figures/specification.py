@@ -28,15 +28,7 @@ from spatial_zb.report.drawing.frame import (
     require_columns,
 )
 from spatial_zb.report.drawing.placement import text_size
-from spatial_zb.report.drawing.style import (
-    INK,
-    MM_PER_INCH,
-    Drawing,
-    FigureStyle,
-    make_ticks,
-    new_figure,
-    words,
-)
+from spatial_zb.report.drawing.style import INK, MM_PER_INCH, Drawing, fix_ticks, new_figure, words
 from spatial_zb.report.figures.lines import tick_words, ticks_between
 from spatial_zb.report.words import CHOICE_WORDS, EFFECTS, PARAMETERS, VALUE_WORDS, YES_NO
 
@@ -44,6 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from spatial_zb.report.drawing.style import FigureStyle
 
 
 STRONG, WEAK = "#0072B2", "#a6a6a6"
@@ -207,7 +201,7 @@ def specification_curve(
     curve = _curve(rows, shown, main or {}, alpha)
     with open_page(look, "journal_double") as page:
         figure, axes = _sheet(curve, CurveWords(page, term, effect, alpha), page)
-        make_ticks(figure)
+        fix_ticks(figure)
     bare = rows.loc[~np.isfinite(rows[["conf_low", "conf_high"]].to_numpy(float)).all(axis=1), known]
     return Drawing(figure, axes, left_out=tuple(" / ".join(map(str, row)) for row in bare.to_numpy()))
 

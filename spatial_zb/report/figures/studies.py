@@ -23,7 +23,7 @@ from spatial_zb.report.drawing.frame import (
     wrapped_labels,
 )
 from spatial_zb.report.drawing.placement import root_figure, text_size
-from spatial_zb.report.drawing.style import INK, Drawing, FigureStyle, lightness, make_ticks, words
+from spatial_zb.report.drawing.style import INK, Drawing, FigureStyle, fix_ticks, lightness, words
 from spatial_zb.report.figures.lines import Chart, LinePanel, Series, columns_for, draw_chart
 from spatial_zb.report.words import PARAMETERS
 
@@ -173,7 +173,7 @@ def probabilities(frame: pd.DataFrame, *, look: Look = PLAIN, ax: Axes | None = 
         axes = _cell_axes(names, around, page.style) if ax is None else ax
         _draw_cells(axes, table.to_numpy(dtype=float), names, page.style)
         figure = root_figure(axes)
-        make_ticks(figure)
+        fix_ticks(figure)
     return Drawing(figure, (axes,))
 
 

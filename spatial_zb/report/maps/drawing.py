@@ -42,7 +42,7 @@ from spatial_zb.report.drawing.style import (
     MM_PER_INCH,
     Drawing,
     FigureStyle,
-    make_ticks,
+    fix_ticks,
     words,
 )
 from spatial_zb.weights.matrix import match_units, text_ids
@@ -209,7 +209,7 @@ def draw_panels(
         _draw_panel(panel, shapes, codes.iloc[:, number].to_numpy(), classes, page, (country, overlay))
         for number, panel in enumerate(panels)
     ]
-    make_ticks(figure)
+    fix_ticks(figure)
     dropped = dict.fromkeys(name for _, lost in told for name in lost)
     return Drawing(
         figure=figure,

@@ -24,7 +24,7 @@ from spatial_zb.report.drawing.frame import (
 from spatial_zb.report.drawing.placement import AROUND, box_of, halo_text, place, root_figure, text_size
 from spatial_zb.report.drawing.places import checked, project
 from spatial_zb.report.drawing.sheet import lay_out, nice_length, set_extent
-from spatial_zb.report.drawing.style import GREY, HATCH, INK, MARKERS, Drawing, FigureStyle, make_ticks, words
+from spatial_zb.report.drawing.style import GREY, HATCH, INK, MARKERS, Drawing, FigureStyle, fix_ticks, words
 from spatial_zb.report.maps.drawing import (
     LAND,
     NO_DATA,
@@ -118,7 +118,7 @@ def ellipses(
             figure, axes = lay_out(_extended(shapes, rings), [ELLIPSES, PATH], handles, _side_by_side(page))
             lost = _draw_map(axes[0], shapes, rings, centres, page)
             lost += _draw_path(axes[1], shapes, centres, page)
-        make_ticks(figure)
+        fix_ticks(figure)
     return Drawing(figure, tuple(axes), unlabelled=tuple(dict.fromkeys(lost)))
 
 
