@@ -225,7 +225,8 @@ class Beside:
             path = self._place() / f"{number}{_WAITS}"
             path.write_bytes(pickle.dumps(task, pickle.HIGHEST_PROTOCOL))
             with suppress(OSError):
-                print(path, file=process.stdin, flush=True)
+                process.stdin.write(f"{path}\n")
+                process.stdin.flush()
         self._waiting.clear()
 
     def _claimed(self, number: int) -> Any:
