@@ -9,16 +9,24 @@ number; beside it the same with every panel estimated by the whole estimator, of
 
 from __future__ import annotations
 
+import argparse
 import sys
+import time
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+from page import put_table
 
 import spatial_zb as zb
+from spatial_zb.inference.bootstrap import _refit, source_of
+from spatial_zb.inference.bootstrap import system as systems
+from spatial_zb.models.system.fit import SystemFit
 
 N, T, REPLICATES, SHARE = 41, 13, 999, 20
 BETA, THETA = {"a": 1.0, "b": -0.5}, {"a": 0.3, "b": 0.2}
@@ -69,3 +77,53 @@ def models(W: zb.Weights) -> dict[str, Callable[[], Any]]:
         "system of two, GS3SLS": lambda: system(W, method="3sls"),
         "system of two, FIML": lambda: system(W, method="fiml"),
     }
+
+
+def measured(replicates: int = REPLICATES) -> dict[str, dict[str, float]]:
+    """Milliseconds a panel by model: together where the model allows it, and by the whole estimator."""
+    warnings.simplefilter("ignore")
+    W, out = ring(N), {}
+    for name, make in models(W).items():
+        fit = make()
+        zb.bootstrap(fit, 99, rng=1)
+        some = max(99, replicates // (1 if is_together(fit) else SHARE))
+        start = time.process_time()
+        zb.bootstrap(fit, some, rng=1)
+        together = (time.process_time() - start) / some
+        task, few = alone(fit), replicates // SHARE
+        start = time.process_time()
+        for place in range(few):
+            task(place, np.random.SeedSequence(1, spawn_key=(place,)))
+        out[name] = {"together": 1e3 * together, "alone": 1e3 * (time.process_time() - start) / few}
+    return out
+
+
+def is_together(fit: Any) -> bool:
+    """Whether its panels are estimated at once."""
+    if isinstance(fit, SystemFit):
+        return systems._together(fit)
+    return bool(getattr(source_of(fit), "together", False))
+
+
+def alone(fit: Any) -> Callable[[int, np.random.SeedSequence], dict]:
+    """One panel by the whole estimator."""
+    if isinstance(fit, SystemFit):
+        return partial(systems._refit, fit, systems._generator(fit), "residual")
+    return partial(_refit, source_of(fit), "residual")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    write = parser.parse_args().write
+    rows = ["| model, 41 × 13 | ms a panel | one by one | ratio |", "|---|---|---|---|"]
+    for name, at in measured().items():
+        ratio = f"{at['alone'] / at['together']:.0f}" if at["together"] < at["alone"] / 2 else "alone only"
+        rows.append(f"| {name} | {at['together']:.2f} | {at['alone']:.1f} | {ratio} |")
+    print("\n".join(rows))
+    if write:
+        put_table("bootstrap", "\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
