@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, as_weights, fit_durbin
+from spatial_zb import DurbinSpec, Panel, SpatialZbWarning, Weights, as_weights, build_panel, fit_durbin
 from spatial_zb.simulate import durbin as simulate_durbin
 
 #: Coefficients of two equations that act on each other and are far from instability.
@@ -113,3 +114,14 @@ def durbin_fit(n: int = 30, T: int = 10, seed: int = 3, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         return fit_durbin(DurbinSpec("y", ["a", "b"], **options), panel, W)
+
+
+def cities(sample: str) -> tuple[Panel, Weights]:
+    """The real panel and W of ``delta`` (41 cities) or ``zhejiang`` (11)."""
+    folder = Path(__file__).parent / "reference" / "city_panels"
+    rows = pd.read_csv(folder / "panel.csv", dtype={"unit": str}).query("sample == @sample")
+    edges = pd.read_csv(folder / "edges.csv", dtype={"i": str, "j": str}).query("sample == @sample")
+    ids = sorted(rows["unit"].unique())
+    places = ([ids.index(i) for i in edges["i"]], [ids.index(j) for j in edges["j"]])
+    W = sparse.csr_array((edges["w"], places), shape=(len(ids), len(ids)))
+    return build_panel(rows.drop(columns="sample"), "unit", "period", ids), as_weights(W, ids=ids)

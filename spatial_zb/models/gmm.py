@@ -35,11 +35,11 @@ from spatial_zb.core.system.moments import (
     white,
 )
 from spatial_zb.core.unit_rows import RowClusters, row_clusters
-from spatial_zb.models.certainty import degrees_of
+from spatial_zb.models.certainty import degrees_of, measured_short
 from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, left_of, system_of
-from spatial_zb.models.ml import SMALL_N, errors_of_fit, notes_on_correlation
+from spatial_zb.models.ml import CITIES, SMALL_N, STRONG, errors_of_fit, notes_on_correlation
 from spatial_zb.models.notes import (
     ANDERSON_RUBIN,
     BOOTSTRAP,
@@ -101,6 +101,8 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
     if units <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
         cells = int(np.isfinite(fit.residuals).sum())
         notes.append(few_units(units, cells, BOOTSTRAP, "spatial-zb docs validation/gmm"))
+    if record.converged and spec.lag_y and rho >= STRONG and units <= CITIES:
+        notes.append(measured_short("instruments", units, len(fit.panel.periods), rho))
     if record.converged and fit.covariance not in CLUSTERED and not spec.lag_error and not spec.endog:
         notes += notes_on_correlation(errors_of_fit(fit), fit.covariance)
     return tuple(notes)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import optimize, stats
-from small_examples import MUTUAL, lopsided_circle, ring_with_chords
+from small_examples import MUTUAL, cities, lopsided_circle, ring_with_chords
 
 import spatial_zb as zb
 from spatial_zb.core.likelihood.impacts import fieller_limits
@@ -237,6 +237,29 @@ def test_statistic_p_and_interval_of_draws_say_the_same():
     assert (np.abs((p < 0.05).astype(int) - ((low > 0) | (high < 0))) <= (np.abs(p - 0.05) < 0.002)).all()
     smaller = np.minimum((draws <= 0).sum(axis=0), (draws >= 0).sum(axis=0))
     assert p == pytest.approx(np.minimum(1, 2 * (1 + smaller) / 2001))
+
+
+def contradictions(table) -> list[str]:
+    """Rows that are significant by p and not by their statistic, or whose interval says otherwise than p."""
+    clear = (table["conf_low"] > 0) | (table["conf_high"] < 0)
+    small = (table["statistic"].abs() < 1.5) & (table["p_value"] < 0.05)
+    other = (table["p_value"] < 0.05) != clear
+    return list(table["effect"][small | (other & ((table["p_value"] - 0.05).abs() > 0.002))])
+
+
+@pytest.mark.parametrize("sample", ["delta", "zhejiang"])
+def test_simulated_effects_of_real_panels_do_not_contradict_themselves(sample):
+    """FINDINGS A5 had p < 0.05 beside |statistic| < 1.5. Rows are there, some of them significant in the delta."""
+    panel, W = cities(sample)
+    for covariance in ("information", "cluster"):
+        spec = zb.DurbinSpec("industry", ["talent", "ln_pgdp"])
+        fit = zb.fit_durbin(spec, panel, W, covariance=covariance)
+        table = zb.spatial_effects(fit, "simulate", draws=1000, rng=1).tidy()
+        assert table[["estimate", "std_error", "p_value", "conf_low"]].notna().all(axis=None)
+        assert contradictions(table) == []
+        assert (table["p_value"] < 0.05).any() == (sample == "delta")
+        wrong = table.assign(statistic=1.2, p_value=0.01)
+        assert len(contradictions(wrong)) == len(table)  # the check sees it
 
 
 def test_draws_outside_are_part_of_the_result(near, far):

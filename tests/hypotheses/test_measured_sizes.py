@@ -22,12 +22,14 @@ from spatial_zb.hypotheses.panel import lag_error_tests
 from spatial_zb.hypotheses.sizes import (
     BOOTSTRAP,
     CORRELATED,
+    HIDDEN,
     INSTEAD,
     MEASURED,
     READ,
     SPATIAL,
     TIED,
     UNDER,
+    UNSEEN,
     tests_under_errors,
 )
 from spatial_zb.simulate import durbin as simulate_durbin
@@ -234,3 +236,25 @@ def test_correlated_errors_say_what_they_do_to_the_other_tests(delta, periods: i
         warnings.simplefilter("ignore", SpatialZbWarning)
         plain = diagnose(SPEC, panel, W)
     assert all(note.kind is not tests_under_errors for note in plain.notes)
+
+
+def test_few_cities_in_few_periods_hear_that_lasting_errors_are_not_seen() -> None:
+    """The shares are those of the table; 41 units or 11 periods hear nothing of the kind."""
+    found = pd.read_csv(LIFELIKE).query(
+        "weights == 'contiguity' and rho == 0.3 and errors == 'own residuals'"
+    )
+    for (n, T), shares in UNSEEN.items():
+        here = found[(found["n"] == n) & (found["periods"] == T)].set_index("test")["rejects"]
+        assert here[CORRELATED] < 0.1
+        wald = here[here.index.str.endswith("clustered")].max()
+        spatial = here[[name for name in SPATIAL if name in here.index]]
+        assert shares == pytest.approx((spatial.min(), spatial.max(), wald), abs=1e-3)
+    W = zb.as_weights(np.roll(np.eye(11), 1, 0) + np.roll(np.eye(11), -1, 0), [str(k) for k in range(11)])
+    for T, said in ((4, 1), (11, 0)):
+        panel = zb.simulate.durbin(W, T, {"x": 1.0}, rho=0.2, rng=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SpatialZbWarning)
+            table = diagnose(DurbinSpec("y", ["x"]), panel, W)
+        notes = [n for n in table.notes if n.kind is tests_under_errors and n["cause"] == HIDDEN]
+        assert len(notes) == said
+        assert all("cluster" in text for note in notes for text in (note.text.en, note.text.zh))

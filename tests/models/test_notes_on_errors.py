@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import optimize, sparse
+from scipy import optimize
+from small_examples import cities
 
 import spatial_zb as zb
 from spatial_zb.core.likelihood.errors import own_feedback, shift_without_equal_variances
@@ -18,7 +18,7 @@ from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.models.certainty import measured_short
 from spatial_zb.models.ml import errors_of_fit
 from spatial_zb.models.notes import ROBUST_SCORE, correlated_over_time, variances_tied
-from spatial_zb.models.system.notes import correlated_equations, tied_in_system
+from spatial_zb.models.system.notes import correlated_equations, lam_of_clusters, tied_in_system
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -26,15 +26,6 @@ REFERENCE = Path(__file__).parents[1] / "reference" / "city_panels"
 EXPECTED = json.loads((REFERENCE / "expected.json").read_text())
 #: The dense side finds ρ̂ to 1e-9.
 SAME = 1e-6
-
-
-def cities(sample: str) -> tuple[zb.Panel, zb.Weights]:
-    rows = pd.read_csv(REFERENCE / "panel.csv", dtype={"unit": str}).query("sample == @sample")
-    edges = pd.read_csv(REFERENCE / "edges.csv", dtype={"i": str, "j": str}).query("sample == @sample")
-    ids = sorted(rows["unit"].unique())
-    places = ([ids.index(i) for i in edges["i"]], [ids.index(j) for j in edges["j"]])
-    W = sparse.csr_array((edges["w"], places), shape=(len(ids), len(ids)))
-    return zb.build_panel(rows.drop(columns="sample"), "unit", "period", ids), zb.as_weights(W, ids=ids)
 
 
 def autoregressive(a: float, T: int, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -225,6 +216,9 @@ def test_panels_like_those_that_fell_short_in_simulations_say_so() -> None:
         assert cases(40, 11, 0.8, 0.3, "cluster", 1.0, 1, **both) == {"both"}
         assert cases(40, 11, 0.0, 0.3, "cluster", 1.0, 1, **both) == set()
     assert all(cases(40, 11, 0.0, 0.4, "information", ratio) == set() for ratio in (1.0, 1.6))
+    gmm = {"estimator": "gmm", "lag_x": []}
+    assert cases(40, 20, 0.0, 0.85, "information", 1.0, 4, **gmm) == {"instruments"}
+    assert cases(40, 20, 0.0, 0.3, "information", 1.0, 4, **gmm) == set()
     for ratio, said in ((1.0, set()), (3.0, {"random"})):
         assert cases(40, 8, 0.0, 0.4, "information", ratio, fixed_effects="random") == said
 
@@ -249,6 +243,8 @@ def test_systems_say_where_variances_go_with_the_place_in_w() -> None:
             fit = zb.fit_system(zb.SystemSpec(equations, "two_way"), panel, W, "fiml", covariance=covariance)
             (note, *_) = [note for note in fit.notes if note.kind is tied_in_system] or [None]
             found.append(note is not None)
+            alone = lag_error and covariance == "cluster" and note is None
+            assert (lam_of_clusters in kinds(fit)) == alone
             if note is not None:
                 assert note["equations"] == ("one", "two")
                 assert ("lag_error=False" in note.text.en) == lag_error == ("lag_error=False" in note.text.zh)

@@ -24,7 +24,7 @@ FEW_CLUSTERS = 30
 #: More instruments than this share of unit-periods pull 2SLS towards least squares.
 INSTRUMENT_SHARE = 0.1
 
-PAGE = "spatial-zb docs validation/system"
+PAGE, LIFELIKE = "spatial-zb docs validation/system", "spatial-zb docs validation/lifelike"
 
 
 def notes_on(fit: SystemFit) -> tuple[Note, ...]:
@@ -124,7 +124,9 @@ def _errors(fit: SystemFit) -> list[Note]:
     notes = (
         _tied(fit, spatial) if fit.spec.uses_weights and (spatial or fit.covariance not in CLUSTERED) else []
     )
-    return notes if fit.covariance in CLUSTERED else [*notes, *_lasting(fit)]
+    if fit.covariance in CLUSTERED:
+        return [*notes, lam_of_clusters()] if spatial and fit.method == "fiml" and not notes else notes
+    return [*notes, *_lasting(fit)]
 
 
 def _tied(fit: SystemFit, spatial: bool) -> list[Note]:
@@ -348,6 +350,16 @@ def correlated_equations(
 
 
 @Kind
+def lam_of_clusters() -> Text:
+    """λ of a system with clustered errors, as simulated."""
+    return Text(
+        "clustered intervals of λ in a system held the truth in 78 to 93 % of simulated panels whose errors last over time, "
+        f"and in 90 % where they do not; those of γ, ψ and β do better ({LIFELIKE}): do not read λ",
+        f"方程组中λ的聚类区间在误差持久的模拟中覆盖率为78%至93%，误差不持久时为90%；γ、ψ与β的区间较好（{LIFELIKE}）：请勿解读λ",
+    )
+
+
+@Kind
 def tied_in_system(equations: tuple[str, ...], p: float, spatial: bool) -> Text:
     """Variances that go with the place in W, and what simulations of systems found there."""
     names = quoted(equations, "en"), quoted(equations, "zh")
@@ -366,9 +378,9 @@ def tied_in_system(equations: tuple[str, ...], p: float, spatial: bool) -> Text:
         )
     return Text(
         f"variances of the errors of {names[0]} go with the place of units in W (p = {p:.2g}), {found.en}. Use "
-        'covariance="cluster" (spatial-zb docs validation/lifelike)',
+        f'covariance="cluster" ({LIFELIKE})',
         f"{names[1]}的误差方差随地区在W中的位置而变（p={p:.2g}），{found.zh}。"
-        '请用covariance="cluster"（spatial-zb docs validation/lifelike）',
+        f'请用covariance="cluster"（{LIFELIKE}）',
     )
 
 
