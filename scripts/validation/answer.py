@@ -62,9 +62,9 @@ def lifelike(real: pd.DataFrame) -> list[str]:
         "",
         "**Cities first**: errors of city panels last over time. `diagnose` tests that, fits warn of it, and there "
         '`covariance="cluster"` is the fit to read. SAR and SDM with two-way effects and regressors of autocorrelation 0.7, '
-        f"at the T, W and ρ of [lifelike.md](lifelike.md), {found['panels'].min()} panels a cell: how many cells hold, the "
-        "range of the median bias of ρ, and of the lowest coverage among ρ, β and the effects, which is known to ± 3 points "
-        "(two errors).",
+        f"at the T, W and ρ of [lifelike.md](lifelike.md), {found['panels'].max()} panels a cell "
+        f"({found['panels'].min()} in those added last): how many cells hold, the range of the median bias of ρ, and of the "
+        "lowest coverage among ρ, β and the effects, which is known to ± 3 points (± 6; two errors).",
         "",
         "| errors | units | default errors (`information`) | `cluster` | `robust_score`, `cluster` | use |",
         "|---|---|---|---|---|---|",

@@ -22,6 +22,7 @@ import pandas as pd
 import spatial_zb as zb
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.notes import Note
 from spatial_zb.base.results import Row
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.hypotheses import make_case
@@ -43,8 +44,9 @@ SPREAD = ("unit variances", HUBS, OWN)
 PLACE = ["n", "periods", "weights", "rho", "errors"]
 #: Covariances, by the group that is run at once.
 FITS = {
-    "usual": [("lee_yu", "information"), ("gmm", None)],
+    "usual": [("lee_yu", "information"), ("gmm", None), ("random", None)],
     "clustered": [("lee_yu", "cluster"), ("robust_score", "cluster")],
+    "random": [("random", "cluster")],
 }
 MODELS = {"SDM": ["a", "b"], "SAR": []}
 STRENGTHS = {2: 0.17, 10: 0.43, 50: 1.0}
@@ -134,16 +136,14 @@ def estimates(cell: Cell, group: str, seed: np.random.SeedSequence) -> list[dict
     """All fits of a group on one panel of each model: estimate, limits, and the kinds of their notes."""
     rows = []
     for model, lag_x in MODELS.items():
-        jobs: list[tuple[str, str, str | None, zb.DurbinSpec, float]] = [
-            (estimator, estimator, covariance, zb.DurbinSpec("y", ["a", "b"], lag_x=lag_x), 1.0)
-            for estimator, covariance in FITS[group]
-        ]
-        if model == "SDM" and group == "usual":
-            spec = zb.DurbinSpec("y", ["a", "b"], lag_x=lag_x, fixed_effects="random")
-            jobs.append(("random", "lee_yu", None, spec, 0.0))
-        for name, estimator, covariance, spec, shocks in jobs:
-            panel = draw(cell, model, seed, shocks)
-            found = attempt(spec, panel, weights(cell.n, cell.weights), estimator, covariance)
+        for name, covariance in FITS[group]:
+            alone = name == "random"  # without effects of periods, SDM only
+            if alone and model != "SDM":
+                continue
+            spec = zb.DurbinSpec("y", ["a", "b"], lag_x=lag_x, fixed_effects="random" if alone else "two_way")
+            panel = draw(cell, model, seed, 0.0 if alone else 1.0)
+            how = "lee_yu" if alone else name, covariance
+            found = attempt(spec, panel, weights(cell.n, cell.weights), *how)
             head = {"model": model, "estimator": name, "covariance": covariance or "default"}
             rows += [head | row for row in found]
     return rows
@@ -152,7 +152,7 @@ def estimates(cell: Cell, group: str, seed: np.random.SeedSequence) -> list[dict
 def attempt(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights, *how: Any) -> list[dict]:
     """Rows of one fit by parameter; without convergence or effects their numbers are missing."""
     fit = zb.fit_durbin(spec, panel, W, *how)
-    notes, found = tuple(note.kind.name for note in fit.notes), {}
+    notes, found = tuple(map(told, fit.notes)), {}
     if fit.converged:
         found = limits(fit.tidy(), "term")
         try:
@@ -166,6 +166,12 @@ def attempt(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights, *how: Any) -> l
         | {"notes": notes}
         for name in ("rho", "a", "direct", "indirect")
     ]
+
+
+def told(note: Note) -> str:
+    """The kind of a note; of what was measured of panels like this one with its case."""
+    name = note.kind.name
+    return f"{name}({note['case']})" if name == "measured_short" else name
 
 
 def limits(table: pd.DataFrame, by: str) -> dict[str, tuple[float, float, float]]:
@@ -197,6 +203,7 @@ def summary(draws: pd.DataFrame, keys: list[str], true: Callable[[Any], float]) 
                 "median_mcse": 1.2533 * (quartiles[0.75] - quartiles[0.25]) / 1.349 / np.sqrt(len(off)),
                 "coverage": covered.mean(),
                 "says": " ".join(f"{kind}:{share:.2f}" for kind, share in said.items()),
+                "heard_in": len(part),
             }
         )
     return pd.DataFrame(rows)
@@ -303,7 +310,7 @@ def systems(job: tuple[Cell, int], seed: np.random.SeedSequence) -> list[dict]:
         fit = zb.fit_system(system(True), panel, W, method, covariance=covariance)
         terms = fit.tidy().set_index(["equation", "term"])
         head = {"method": method, "covariance": covariance or "default"}
-        head["notes"] = tuple(note.kind.name for note in fit.notes)
+        head["notes"] = tuple(map(told, fit.notes))
         head["first_stage_f"] = fit.identification().iloc[0]["sw_f_min"]
         for name in ("tal", "W_ind", "W_tal", "a", "lam"):
             row = terms.loc[("industry", name)]

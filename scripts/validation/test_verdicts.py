@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from spatial_zb.hypotheses.sizes import CORRELATED, MEASURED, SPATIAL, TIED
+from spatial_zb.hypotheses.sizes import CORRELATED, MEASURED, SPATIAL, TIED, UNSEEN
 
 from .sizes import BOUNDS, KEYS, LEVEL, strength
 
@@ -70,8 +70,9 @@ def lifelike_tests(sizes: pd.DataFrame, fits: pd.DataFrame, keys: list[str]) -> 
     """Verdicts of tests whose hypothesis is true, from ``lifelike_tests.csv``.
 
     ``fits``: the verdicts of fits in the same cells; ``keys``: the columns of a cell. *holds*; *warns, what it names holds*
-    or *warns, off*: `diagnose` finds errors in at least half of the panels, says that they put tests of spatial terms off,
-    and the clustered Wald test or SDM by robust score, which it names, holds or not; *silent*.
+    or *warns, off*: `diagnose` finds errors in at least half of the panels, or says that it cannot at this n and T, says
+    that they put tests of spatial terms off, and the clustered Wald test or SDM by robust score, which it names, holds
+    or not; *rejects too rarely*, which misleads nobody; *silent*.
     """
     shares = sizes.set_index([*keys, "test"])["rejects"]
     scored = fits[(fits["estimator"] == "robust_score") & (fits["model"] == "SDM")].set_index(keys)["verdict"]
@@ -82,6 +83,11 @@ def lifelike_tests(sizes: pd.DataFrame, fits: pd.DataFrame, keys: list[str]) -> 
     for (_, row), holds in zip(table.iterrows(), inside, strict=True):
         cell = tuple(row[keys])
         found = [c for c in NAMES if shares.get((*cell, c), 0.0) >= FOUND]
+        unseen = row["weights"] == "contiguity" and (row["n"], row["periods"]) in UNSEEN
+        found += [CORRELATED] if unseen and CORRELATED not in found else []
+        if not holds and row["rejects"] < BOUNDS[0]:
+            words.append("rejects too rarely")
+            continue
         if holds or not found or row["test"] not in SPATIAL:
             words.append("holds" if holds else "silent")
         elif CORRELATED in found:

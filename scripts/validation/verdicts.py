@@ -167,12 +167,23 @@ LIFELIKE = (
     "warns, not judged",
     "warns of something else",
     "silent",
+    "warns, says by how much",
+    "rejects too rarely",  # a test
 )
-#: The note of a fit → the estimator and covariance that it names.
+#: The note of a fit → the estimator and covariance that it names; of random effects their own.
 NAMED = {
     "variances_tied": ("robust_score", "cluster"),
+    "measured_short(hubs)": ("robust_score", "cluster"),
+    "measured_short(random)": ("robust_score", "cluster"),
     "correlated_over_time": ("lee_yu", "cluster"),
+    "measured_short(short)": ("lee_yu", "cluster"),
+    "correlated_equations": ("fiml", "cluster"),
 }
+#: Notes that give the coverage that was measured in such cells.
+MEASURED = (
+    *("measured_short(few)", "measured_short(strong)", "measured_short(instruments)"),
+    *("tied_in_system", "lam_of_clusters"),
+)
 #: A note is heard where it is in so many of the panels.
 HEARD = 0.5
 #: A parameter is judged where so many panels have it.
@@ -188,8 +199,9 @@ def lifelike_verdicts(table: pd.DataFrame, keys: list[str], spatial: tuple[str, 
     (the median of ``spatial`` within 0.02 of the truth, every coverage in its band, up to twice the error of the
     simulation); *holds, effects blank* (what is given holds, and the fit gives no effects in more than half of the
     panels); else by what the fit says in at least half of the panels: of its errors, and *what it names holds*; or is *off*
-    as well; or has no cell yet (*not judged*); of *something else*, such as few units or weak instruments; nothing:
-    *silent*. ``blank`` is the largest share of panels in which a number is not given.
+    as well; or has no cell yet (*not judged*); of the coverage that was measured in such a cell (*says by how much*); of
+    *something else*, such as few units or weak instruments; nothing: *silent*. ``blank`` is the largest share of panels in
+    which a number is not given.
     """
     how = "estimator" if "estimator" in table else "method"
     rows = []
@@ -223,7 +235,7 @@ def lifelike_verdicts(table: pd.DataFrame, keys: list[str], spatial: tuple[str, 
     found["verdict"] = [
         LIFELIKE[int(row["blank"] > 1 - GIVEN)]
         if row["holds"]
-        else _said(row["says"], tuple(row[keys]), holds)
+        else _said(row["says"], tuple(row[keys]), holds, row[how])
         for _, row in found.iterrows()
     ]
     return found
@@ -235,11 +247,17 @@ def heard(says: str) -> set[str]:
     return {kind for kind, share in pairs if float(share) >= HEARD}
 
 
-def _said(says: str, cell: tuple, holds: dict[tuple, bool]) -> str:
-    """The verdict of a fit that is off; the note of variances is the stronger one: what it names is clustered as well."""
+def _said(says: str, cell: tuple, holds: dict[tuple, bool], estimator: str) -> str:
+    """The verdict of a fit that is off: by any of what its notes name."""
     kinds = heard(says)
+    off = None
     for kind, named in NAMED.items():
         if kind in kinds:
-            known = holds.get((*cell, *named))
-            return LIFELIKE[4] if known is None else LIFELIKE[2] if known else LIFELIKE[3]
-    return LIFELIKE[5] if kinds else LIFELIKE[6]
+            own = ("random", "cluster") if estimator == "random" and named[0] == "lee_yu" else named
+            known = holds.get((*cell, *own))
+            if known:
+                return LIFELIKE[2]
+            off = off or (LIFELIKE[4] if known is None else LIFELIKE[3])
+    if kinds & set(MEASURED):
+        return LIFELIKE[7]
+    return off or (LIFELIKE[5] if kinds else LIFELIKE[6])
