@@ -271,7 +271,7 @@ NOTHING = Interval(np.nan, np.nan, np.nan)
 def mean_over_units(values: Array, level: float) -> Interval:
     """Mean of one value per unit (n,), NaN left out, with Student's interval.
 
-    >>> mean_over_units(np.array([1.0, 2.0, 3.0]), 0.95)
+    >>> mean_over_units(np.array([1.0, 2.0, 3.0]), 0.95)  # doctest: +ELLIPSIS
     Interval(estimate=2.0, low=-0.48..., high=4.48...)
     """
     values = values[np.isfinite(values)]
