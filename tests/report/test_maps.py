@@ -701,3 +701,13 @@ def test_files_refuse(grid, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         save_figure(drawing.figure, tmp_path / "file", "map")
+
+
+def test_a_unit_that_was_not_there_is_named_in_the_legend_of_a_scenario():
+    squares = [shapely.box(1000 * k, 0, 1000 * (k + 1), 1000) for k in range(3)]
+    regions = gpd.GeoDataFrame(geometry=squares, index=list("abc"), crs=32650)
+    numbers = {"change": [1.0, 2.0, 3.0], "conf_low": [0.5, 0.5, -1.0], "conf_high": [2.0, 3.0, 4.0]}
+    frame = pd.DataFrame({"unit": list("abc"), **numbers})
+    whole, less = (words_of(maps.changes(rows, regions=regions).figure) for rows in (frame, frame.iloc[:2]))
+    assert "absent" not in whole
+    assert "absent" in less

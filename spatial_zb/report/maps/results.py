@@ -36,6 +36,8 @@ SIDES = {
 EFFECT = Text("Effect on {} of one unit more of {}", "{1}增加一单位对{0}的效应")
 MOVED = Text("Change", "变化")
 UNSURE = Text("Interval holds zero", "区间包含零")
+#: Where some polygons are of units that were not there.
+UNSURE_OR_ABSENT = Text("Interval holds zero, or unit absent", "区间含零，或地区缺失")
 CHANGE = Text("Change of the estimate when the unit is left out", "剔除该地区后估计值的变化")
 INFLUENCE = Text(
     "With all units the estimate is {}; without one of them it lies between {} and {}.",
@@ -230,7 +232,7 @@ def changes(
         ``zb.scenario(...).tidy()`` of one response and horizon: ``unit`` (a column or the index), ``change``, ``conf_low``
         and ``conf_high``.
     regions
-        Polygons indexed by unit id; those without a change are hatched too.
+        Polygons indexed by unit id; those without a change are hatched too, and the legend says so.
     named
         How many units to name, from the largest change of those that are not hatched.
     scheme, k, look, ax
@@ -253,7 +255,8 @@ def changes(
     with open_page(look, "journal_single") as page:
         labels = class_labels(found.breaks, page.language)
         classes = [MapClass(label, colour) for label, colour in zip(labels, found.colours, strict=True)]
-        return draw_panels(regions, codes, MapKey(classes, UNSURE, breaks=found.breaks), page, ax=ax)
+        unsure = UNSURE if set(regions.index.astype(str)) <= set(rows.index.astype(str)) else UNSURE_OR_ABSENT
+        return draw_panels(regions, codes, MapKey(classes, unsure, breaks=found.breaks), page, ax=ax)
 
 
 def _checked(frame: pd.DataFrame, columns: tuple[str, ...], what: Text) -> pd.DataFrame:
