@@ -417,7 +417,8 @@ def _shown_with(job: Job, claim: Claim, labels: list[Text]) -> tuple[str, str]:
     figures = [f"moran_bivariate_{names}"] if lagged else []
     figures += [f"map_{names}", *(f"map_{name}" for name in claim.variables)]
     figures += [f"{kind}_{name}" for kind in ("density", "moran_scatter") for name in claim.variables]
-    return _table(job, [*first, "descriptives"], labels), _figure(job, figures)
+    keys = [*first, "descriptives"]
+    return _table(job, keys, labels) or _table(job, keys, labels[:1]), _figure(job, figures)
 
 
 def _table(job: Job, keys: list[str], labels: Sequence[Text] = ()) -> str:
