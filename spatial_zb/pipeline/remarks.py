@@ -111,11 +111,15 @@ class Prose:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One finding in a sentence; its stage says of what kind it is, ``about`` of which model."""
+    """One finding in a sentence; its stage says of what kind it is, ``about`` of which model.
+
+    ``aside``: of another sample or W than the first, which the paper says and the page has among its sentences alone.
+    """
 
     stage: str
     text: Text
     about: str = ""
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,7 +319,7 @@ def compare(job: Job) -> list[Text]:
     if said:
         title = Text("Comparisons and robustness in words", "比较与稳健性解读")
         job.prose("compare_reading", title, said)
-    return said[:1]
+    return []
 
 
 def compare_programs(job: Job) -> list[Text]:

@@ -107,7 +107,10 @@ def estimate(job: Job) -> list[Text]:
         draw_effects(job, model, columns)
         shown = list({(c.sample, c.weights): c for c in columns}.values())  # the last of its fixed effects
         job.made.verdicts += _model_verdicts(job, model, shown)
-        job.made.readings += [Reading(job.stage, _model_reading(job, model, c), model.name) for c in shown]
+        own = next((c for c in shown if c.sample == job.study.main_sample), None)
+        job.made.readings += [
+            Reading(job.stage, _model_reading(job, model, c), model.name, aside=c is not own) for c in shown
+        ]
     side_by_side(job, made)
     return []
 

@@ -205,6 +205,8 @@ def _sections(job: Job, units: Sequence[str], headline: MadeFigure | None) -> tu
 
     made = job.made
     exhibits = [table for tables, _ in paper_exhibits(job) for table in tables]
+    if job.study.models:  # the words of a system are enough beside models; its tables are folded
+        exhibits = [table for table in exhibits if table.stage != "systems"]
     sections = []
     for stage in made.stages:
         title, intro = PARTS.get(stage, (Text.of(stage.capitalize()), Text("", "")))
@@ -232,7 +234,7 @@ def _item(item: MadeTable | MadeFigure | Prose) -> TableItem | ChartItem | Parag
 def _in_words(job: Job, stage: str) -> list[Paragraphs]:
     from spatial_zb.report.page import Paragraphs
 
-    lines = tuple(reading.text for reading in job.made.readings if reading.stage == stage)
+    lines = tuple(r.text for r in job.made.readings if r.stage == stage and not r.aside)
     return [Paragraphs(IN_WORDS, lines)] if lines else []
 
 

@@ -115,7 +115,8 @@ def _before(job: Job, table: MadeTable, language: Language) -> list[Words]:
         return [Words(line, "item") for line in lines if line.strip()]
     readings = [r for r in job.made.readings if r.stage == table.stage]
     if table.stage == "compare":
-        return [Words(r.text.pick(language)) for r in readings[:1]]
+        said = [item for item in job.made.items if isinstance(item, Prose) and item.stage == "compare"]
+        return [Words(item.paragraphs[0].pick(language)) for item in said[:1]]
     named = [key.removeprefix("effects_")] if key.startswith("effects_") else []
     told = dict(zip(("effects", "variants", "regimes"), _groups(job.study), strict=True))
     of = next((names for group, names in told.items() if key == SIDE_BY_SIDE[group][0]), named)
