@@ -104,6 +104,8 @@ def _rows(covariance: str, coverage: float, says: str, used: int = 200) -> list[
         (_rows("information", 0.80, "correlated_over_time:0.40"), "silent"),
         (_rows("information", 0.80, "few_units:1.00"), "warns of something else"),
         (_rows("information", 0.80, "correlated_over_time:0.90"), "warns, not judged"),
+        (_rows("cluster", 0.80, "measured_short(strong):0.82"), "warns, says by how much"),
+        (_rows("information", 0.80, "measured_short(hubs):0.98"), "warns, not judged"),
         (
             [*_rows("information", 0.8, "correlated_over_time:0.90"), *_rows("cluster", 0.98, "")],
             "warns, what it names holds",
