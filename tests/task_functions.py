@@ -96,3 +96,14 @@ def end_the_other(first: int) -> str:
     if os.getpid() != first:
         os._exit(9)
     return "done by the first"
+
+
+class OddError(Exception):
+    """Can be sent to another process, and not read there."""
+
+    def __init__(self, number: int, more: str) -> None:
+        super().__init__(f"odd {number}")
+
+
+def refuse_oddly(number: int) -> None:
+    raise OddError(number, "more")

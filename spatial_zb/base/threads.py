@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from spatial_zb.base.errors import SpatialZbWarning
@@ -201,10 +202,10 @@ class Beside:
 
     def _start(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="spatial-zb-"))
-        paths = os.pathsep.join(path for path in sys.path if path)
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START],
+            [sys.executable, "-P", "-c", _START],  # a file of the user's folder hides no module
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={**os.environ, **threads, "PYTHONPATH": paths},
@@ -280,15 +281,18 @@ def serve() -> None:
     Ctrl-C is for the first process, which ends this one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    path = None
-    for line in sys.stdin:
-        path = Path(line.rstrip("\n"))
+    named: SimpleQueue[Path] = SimpleQueue()
+    threading.Thread(target=_listen, args=(named,), daemon=True).start()
+    while True:
+        path = named.get()
         task = _take(path)
         if task is None:
             continue
         found = Done.by(task)
         try:
             packed = pickle.dumps(found)
+            if found.error is not None:
+                pickle.loads(packed)  # an error may go there and not back
         except Exception as error:  # what cannot be sent back is told
             packed = pickle.dumps(Done(error=RuntimeError(f"{found.error or error!r}")))
         part = path.with_suffix(".part")
@@ -299,5 +303,14 @@ def serve() -> None:
         del task, found, packed
         gc.collect()  # a figure holds its picture until it is collected, 20 MB at 300 dots an inch
         gc.freeze()
-    if path is not None:  # the first process has read all, or is gone
+
+
+def _listen(named: SimpleQueue[Path]) -> None:
+    """Hear which tasks there are; where the first process has all or is gone, end at once, whatever still waits."""
+    path = None
+    for line in sys.stdin.buffer:  # in UTF-8, whatever the system has
+        path = Path(line.decode().rstrip())
+        named.put(path)
+    if path is not None:
         shutil.rmtree(path.parent, ignore_errors=True)
+    os._exit(0)

@@ -9,7 +9,7 @@ from threading import Barrier
 
 import pytest
 import scipy.linalg  # noqa: F401  its library counts threads of its own
-from task_functions import end_the_other, numbered_task, refuse
+from task_functions import end_the_other, numbered_task, refuse, refuse_oddly
 from threadpoolctl import ThreadpoolController
 
 import spatial_zb as zb
@@ -186,10 +186,38 @@ def test_what_the_second_process_dies_of_is_done_here(at_once):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are looked for in /proc")
 def test_the_second_process_ends_with_the_first():
+    """At once, in the middle of a task and with others that wait; and the folder goes."""
     code = (
         "import os, time; from spatial_zb.base import threads; threads.MANY = 1; b = threads.Beside(); "
-        "b.give(time.sleep, 0.1); print(b._process.pid, flush=True); os.kill(os.getpid(), 9)"
+        "[b.give(time.sleep, 100.0) for _ in range(3)]; print(b._process.pid, b._place(), flush=True)\n"
+        "while not (b._place() / '0.taken').exists(): time.sleep(0.02)\n"
+        "os.kill(os.getpid(), 9)"
     )
     first = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SOON)
     assert first.returncode == -9
-    assert ended(int(first.stdout))
+    second, folder = first.stdout.split()
+    assert ended(int(second))
+    assert not os.path.exists(folder)
+
+
+def test_a_file_of_the_users_folder_hides_no_module_from_the_second_process(at_once, tmp_path, monkeypatch):
+    (tmp_path / "csv.py").write_text("raise SystemExit('of the user')", "utf-8")
+    (tmp_path / "pickle.py").write_text("raise SystemExit('of the user')", "utf-8")
+    monkeypatch.setattr(sys, "path", [path or os.getcwd() for path in sys.path])
+    monkeypatch.chdir(tmp_path)
+    with Beside() as beside:
+        beside.give(numbered_task, 1)
+        taken, limit = beside._place() / "0.taken", time.monotonic() + SOON
+        while not taken.exists() and time.monotonic() < limit:
+            time.sleep(0.02)
+        assert beside.collect()[0].value[1] != os.getpid()
+
+
+def test_an_error_that_cannot_be_sent_back_is_told(at_once):
+    with Beside() as beside:
+        beside.give(refuse_oddly, 3)
+        folder, limit = beside._place(), time.monotonic() + SOON
+        while not (folder / "failed").exists() and time.monotonic() < limit:
+            time.sleep(0.02)
+        with pytest.raises(RuntimeError, match="odd 3"):
+            beside.collect()
