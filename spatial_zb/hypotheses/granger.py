@@ -94,7 +94,7 @@ def granger(
     -----
     Granger (1969), Econometrica 37: 424-438. In simulations F rejects 5.3 % of true hypotheses at 5 % on average (2.5 to
     8.5 in 54 cells), likelihood ratios 1–14 %, the clustered F 0–6 %. Errors that last mislead all where one variable
-    does lead the other: the reverse is then found in 7–47 % from 41 units on; look at zb.tests.serial_correlation
+    does lead the other: the reverse is then found in 7–46 % from 41 units on; look at zb.tests.serial_correlation
     (spatial-zb docs validation/dynamic_system).
 
     Examples

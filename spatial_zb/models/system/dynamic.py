@@ -298,11 +298,11 @@ def errors_last(equations: tuple[str, ...], p: float) -> Text:
         f"errors of {names[0]} go with those of the period before (p = {p:.2g}): own persistence (L_) then takes up what "
         "lasts in the errors, 0.1 to 0.25 at a correlation of 0.3, under every covariance, and so do the radius and "
         "responses. "
-        "Where one variable leads the other, zb.granger then finds the reverse direction too (7 to 47 % from 41 units on): "
+        "Where one variable leads the other, zb.granger then finds the reverse direction too (7 to 46 % from 41 units on): "
         f"read the weaker of two directions with doubt, and add what lasts to x ({OVER_TIME})",
         f"{names[1]}的误差与前一期误差相关（p = {p:.2g}）：自身持续性（L_）会吸收误差的持续成分，相关为0.3时偏高0.1至0.25，"
         "任何协方差都不能修正，谱半径与响应亦然。若某变量确实领先另一变量，zb.granger此时也会误判反方向"
-        f"（41个地区以上为7%至47%）："
+        f"（41个地区以上为7%至46%）："
         f"两个方向中较弱的一个应存疑，并请把持续的因素加入x（{OVER_TIME}）",
     )
 
