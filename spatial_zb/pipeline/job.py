@@ -436,8 +436,8 @@ def shown_regions(job: Job, sample: str | None = None) -> GeoDataFrame:
     return select_regions(prepared.regions, [*polygons.index, *gone]) if gone else polygons
 
 
-def left_out_words(job: Job, sample: str | None = None) -> Text:
-    """Why units are hatched on a map; blank where none are."""
+def left_out_words(job: Job, sample: str | None = None, by_year: bool = True) -> Text:
+    """Why units are hatched on a map, in some years too where it shows years (``by_year``); blank where none are."""
     names = unit_names(job.prepared)
     gone = [names.get(i, Text.of(i)) for i in job.prepared.left_out(sample or job.study.main_sample)]
     said = Text(
@@ -446,5 +446,5 @@ def left_out_words(job: Job, sample: str | None = None) -> Text:
     )
     absent = Text("Hatched in some years: absent in these.", "仅在部分年份有斜线者：该年份无此地区。")
     uneven = job.prepared.sample(sample or job.study.main_sample).uneven
-    parts = [*([said] if gone else []), *([absent] if uneven else [])]
+    parts = [*([said] if gone else []), *([absent] if uneven and by_year else [])]
     return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))

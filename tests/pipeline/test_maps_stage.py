@@ -39,6 +39,10 @@ adjust = "none"
 alpha = 0.1
 [weights.dense]
 kind = "inverse_distance"
+[scenarios.push]
+title = "Push"
+of = "m"
+changes = { 330102 = { x1 = 0.5 } }
 [models.m]
 """,
     )
@@ -61,9 +65,18 @@ def results(tmp_path_factory):
 
 def test_every_map_hatches_and_names_what_is_left_out(results):
     made = {path.stem: words(path) for path in results.folder.rglob("*.svg")}
-    for name in ("map_signed", "map_before", "clusters_signed", "weights_queen", "weights_dense"):
+    hatched = (
+        "map_signed",
+        "map_before",
+        "clusters_signed",
+        "weights_queen",
+        "weights_dense",
+        "scenario_push_map",
+    )
+    for name in hatched:
         assert "Hatched, left out for lack of data:" in made[name], name
         assert "Map review number: to be given" in made[name], name
+    assert "Interval holds zero, or unit absent" in made["scenario_push_map"]
     assert "No data" in made["map_signed"]
     assert "Blue below 0, red above" in made["map_signed"]
     assert "each unit at 10%" in made["clusters_signed"]

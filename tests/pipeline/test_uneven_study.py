@@ -110,6 +110,9 @@ def test_tables_list_absences_and_w_by_period_and_maps_are_drawn(study):
     local = pd.read_csv(folder / "tidy/local_moran.csv", dtype={"unit": str})
     assert LATE not in set(local.loc[local["period"] == 2010, "unit"])
     assert list(folder.glob("figures/*clusters_ly*"))
+    drawn = {path.stem: path.read_text("utf-8") for path in folder.rglob("*.svg")}
+    assert "absent in these" in drawn["clusters_ly"]
+    assert "absent in these" not in drawn["weights_queen"]  # it shows no years
     scenario = pd.read_csv(folder / "tidy/scenario_push.csv", dtype={"unit": str})
     assert GONE not in set(scenario["unit"])  # of 2017, when it has left
     assert len(scenario) == 11

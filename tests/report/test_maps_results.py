@@ -236,6 +236,9 @@ def test_a_scenario_hatches_what_is_not_sure(delta):
     assert "Interval holds zero" in words_of(drawing.figure)
     sure = frame.set_index("unit")["change"].abs().loc[lambda size: size > 0.1]
     assert set(drawing.labelled) | set(drawing.unlabelled) == set(sure.nlargest(6).index)
+    nothing = maps.changes(frame.assign(conf_low=-1.0, conf_high=1.0), regions=delta, look=look)
+    entries = [text.get_text() for legend in nothing.figure.legends for text in legend.get_texts()]
+    assert entries == ["Interval holds zero", "Provincial boundary"]
     with pytest.raises(DataError, match="conf_low"):
         maps.changes(frame.drop(columns="conf_low"), regions=delta)
 

@@ -502,6 +502,17 @@ def test_latex_notes_of_a_long_table_stay_with_its_last_rows():
     assert [line.endswith(r"\\*") for line in end[-11:-2]] == [False] * 3 + [True] * 6
 
 
+def test_latex_does_not_part_a_number_from_its_error_nor_a_heading_from_its_rows():
+    rows = [row for i in range(60) for row in (section(f"s{i}"), body(f"x{i}", i), body("", "(0.1)"))]
+    code = latex.render(Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), rows), EN)
+    lines = code[code.index(r"\endhead") :].splitlines()[1:]
+    ends = {
+        kind: {line.endswith(r"\\*") for line in lines[:-12] if mark in line}
+        for kind, mark in (("heading", "{s"), ("number", "x"), ("error", "(0.1)"))
+    }
+    assert ends == {"heading": {True}, "number": {True}, "error": {False}}
+
+
 def test_a_table_that_has_no_room_is_parted_below_its_headings():
     header = (
         [HeaderCell(), *[HeaderCell(f"W{i}", 3) for i in range(8)]],

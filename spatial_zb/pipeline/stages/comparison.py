@@ -25,7 +25,16 @@ from spatial_zb.hypotheses import TESTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Estimation
-from spatial_zb.pipeline.job import Job, figure_note, map_look, present, sample_notes, unit_names
+from spatial_zb.pipeline.job import (
+    Job,
+    figure_note,
+    left_out_words,
+    map_look,
+    present,
+    sample_notes,
+    shown_regions,
+    unit_names,
+)
 from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
 from spatial_zb.pipeline.stages.models import static_spec
 from spatial_zb.pipeline.words import warn_undone
@@ -282,14 +291,15 @@ def _draw_influence(base: Base, found: Robustness) -> None:
     if unknown or not job.study.mapped:
         return
     (sample,) = sample_notes(job, base.sample)
+    shown, gone = shown_regions(job, base.sample), left_out_words(job, base.sample)
     note = Text(
-        f"Estimated: {base.what.en}. Named: those whose absence moves it most. {sample.en}",
-        f"估计对象：{base.what.zh}。标注名称的是剔除后变化最大的地区。{sample.zh}",
+        f"Estimated: {base.what.en}. Named: those whose absence moves it most. {sample.en} {gone.en}".rstrip(),
+        f"估计对象：{base.what.zh}。标注名称的是剔除后变化最大的地区。{sample.zh}{gone.zh}",
     )
     job.figure(
         "compare_influence",
-        partial(maps.influence, found.influence, regions=job.prepared.polygons(base.sample)),
-        map_look(job, job.prepared.polygons(base.sample), title=base.titled(INFLUENCE_TITLE), note=note),
+        partial(maps.influence, found.influence, regions=shown),
+        map_look(job, shown, title=base.titled(INFLUENCE_TITLE), note=note),
         preset="journal_single",
     )
 

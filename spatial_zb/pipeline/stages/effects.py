@@ -307,7 +307,7 @@ def _write_scenario(job: Job, part: Model | System, wanted: Scenario, found: Sce
     )
     job.prose(f"{stem}_reading", wanted.title, [reading], choices)
     last = frame[frame["horizon"] == frame["horizon"].max()] if "horizon" in frame else frame
-    polygons = job.prepared.polygons(sample)
+    shown = shown_regions(job, sample)
     for response, own in last.groupby("response", sort=False):
         of = f"{stem}_{response}" if last["response"].nunique() > 1 else stem
         label = labels.get(str(response), Text.of(str(response)))
@@ -316,8 +316,13 @@ def _write_scenario(job: Job, part: Model | System, wanted: Scenario, found: Sce
         if job.study.mapped:
             job.figure(
                 f"{of}_map",
-                partial(_scenario_map, rows, polygons),
-                map_look(job, polygons, note=said, legend=Text(f"Change of {label.en}", f"{label.zh}的变化")),
+                partial(_scenario_map, rows, shown),
+                map_look(
+                    job,
+                    shown,
+                    note=_joined(said, left_out_words(job, sample)),
+                    legend=Text(f"Change of {label.en}", f"{label.zh}的变化"),
+                ),
             )
         first = rows["change"].abs().sort_values(ascending=False, kind="stable").index[:MOST_UNITS]
         bars = rows.loc[first].rename_axis("term").reset_index()

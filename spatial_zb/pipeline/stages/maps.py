@@ -246,6 +246,12 @@ def _draw_links(job: Job, name: str, shown: Any) -> None:
     job.figure(
         f"weights_{name}",
         partial(maps.links, W, regions=shown),
-        map_look(job, shown, data=False, title=job.study.weights[name].label, note=left_out_words(job)),
+        map_look(
+            job,
+            shown,
+            data=False,
+            title=job.study.weights[name].label,
+            note=left_out_words(job, by_year=False),
+        ),
         preset="journal_single",
     )

@@ -16,7 +16,16 @@ from spatial_zb.base.text import Text
 from spatial_zb.effects.responses import MOST_ROWS, Responses, impulse_responses
 from spatial_zb.hypotheses.granger import granger
 from spatial_zb.models.system.fit import SystemFit
-from spatial_zb.pipeline.job import Job, Verdict, figure_note, map_look, sample_notes, unit_names
+from spatial_zb.pipeline.job import (
+    Job,
+    Verdict,
+    figure_note,
+    left_out_words,
+    map_look,
+    sample_notes,
+    shown_regions,
+    unit_names,
+)
 from spatial_zb.pipeline.words import weights_words
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
@@ -158,7 +167,8 @@ def _map_shock(
     frame = impulse_responses(fit, system.responses, at=unit).tidy()
     job.tidy(f"{stem}_shock_{unit}", frame)
     city = unit_names(job.prepared).get(unit, Text.of(unit))
-    polygons, units = job.prepared.polygons(facts["sample"]), tuple(fit.panel.units)
+    shown, units = shown_regions(job, facts["sample"]), tuple(fit.panel.units)
+    gone = left_out_words(job, facts["sample"])
     for response, source in product(system.equations, repeat=2):
         own = frame[(frame["response"] == response) & (frame["source"] == source)]
         x, y = names[source], names[response]
@@ -168,13 +178,13 @@ def _map_shock(
         horizon = min(MAPPED, system.responses)
         rows = own[own["horizon"] == horizon].set_index("unit")
         rows = rows.assign(change=rows["estimate"])
-        said = Text(f"{horizon} periods after the shock", f"冲击后{horizon}期")
+        said = Text(f"{horizon} periods after the shock. {gone.en}".rstrip(), f"冲击后{horizon}期。{gone.zh}")
         if source != response and job.study.mapped:
             job.figure(
                 f"{stem}_shock_{unit}_{source}_{response}_map",
-                partial(_shock_map, rows, polygons),
+                partial(_shock_map, rows, shown),
                 map_look(
-                    job, polygons, title=title, note=said, legend=Text(f"Change of {y.en}", f"{y.zh}的变化")
+                    job, shown, title=title, note=said, legend=Text(f"Change of {y.en}", f"{y.zh}的变化")
                 ),
             )
         columns = [

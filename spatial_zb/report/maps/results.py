@@ -255,6 +255,9 @@ def changes(
     with open_page(look, "journal_single") as page:
         labels = class_labels(found.breaks, page.language)
         classes = [MapClass(label, colour) for label, colour in zip(labels, found.colours, strict=True)]
+        classes = (
+            classes if values.notna().any() else []
+        )  # nothing is sure: a legend of colours would promise some
         unsure = UNSURE if set(regions.index.astype(str)) <= set(rows.index.astype(str)) else UNSURE_OR_ABSENT
         return draw_panels(regions, codes, MapKey(classes, unsure, breaks=found.breaks), page, ax=ax)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -305,7 +305,7 @@ def _long(
             r"\endfirsthead",
             *head,
             r"\endhead",
-            *_kept(_row(row, table, style, widths) for row in table.rows),
+            *_kept(table.rows, [_row(row, table, style, widths) for row in table.rows]),
             *(_end(table, notes) if number == len(parts) - 1 else [r"\bottomrule"]),
             r"\end{longtable}",
             *([r"\addtocounter{table}{-1}"] if number else []),  # every longtable takes a number
@@ -313,11 +313,16 @@ def _long(
     return [*lines, r"\endgroup"]
 
 
-def _kept(rows: Iterable[str]) -> list[str]:
-    """The last rows stay together, and with what is below them: no page begins with notes alone."""
-    lines = list(rows)
-    last = [line + "*" if line.endswith(r"\\") else line for line in lines[-_KEPT:]]
-    return [*lines[:-_KEPT], *last]
+def _kept(rows: Sequence[Row], lines: list[str]) -> list[str]:
+    """The last rows stay together and with the notes; a heading with what it heads, a number with its error below."""
+    below = [row.kind == "body" and row.cells[0] == "" for row in rows[1:]] + [False]
+    stay = [
+        own.kind == "section" or error or len(rows) - i <= _KEPT
+        for i, (own, error) in enumerate(zip(rows, below, strict=True))
+    ]
+    return [
+        line + "*" if kept and line.endswith(r"\\") else line for line, kept in zip(lines, stay, strict=True)
+    ]
 
 
 def _end(table: Table, notes: Sequence[str]) -> list[str]:
