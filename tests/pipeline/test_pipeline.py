@@ -166,6 +166,13 @@ def test_report_shows_what_every_stage_made(finished):
         )
         in page
     )
+    blocks = re.findall(r'class="reading"><div class="en" lang="en">(.*?)</div>', page, re.DOTALL)
+    said = [
+        text for block in blocks for text in re.findall(r"<p>(.*?)</p>", block) if text.endswith(("%).", "."))
+    ]
+    effects = [text for text in said if "in all other places together" in text]
+    assert effects
+    assert len(effects) == len(set(effects))  # no finding twice
     of_fits = re.compile(
         r"[^:]* under '[^']*'( \(sample: .*\))?: "
     )  # several of them may stand in one sentence

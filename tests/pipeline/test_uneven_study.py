@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pandas as pd
 import pytest
 from small_study import IDS, TEXT, YEARS, rows, write_study, write_table
@@ -93,7 +96,7 @@ def test_a_study_of_a_complete_table_refuses_absent_rows(study, tmp_path):
 
 
 def test_tables_list_absences_and_w_by_period_and_maps_are_drawn(study):
-    result = run(zb.load_study(study), stages=["data", "moran", "maps"])
+    result = run(zb.load_study(study), stages=["data", "moran", "maps", "report"])
     folder = result.folder
     absences = pd.read_csv(folder / "tidy/absences.csv", dtype={"unit": str})
     assert absences["unit"].tolist() == [LATE, GONE]
@@ -107,6 +110,12 @@ def test_tables_list_absences_and_w_by_period_and_maps_are_drawn(study):
     assert "founded" in (folder / "tables/absences.md").read_text("utf-8")
     moran = pd.read_csv(folder / "tidy/moran.csv")
     assert moran["units"].tolist() == 2 * by_period["units"].tolist()
+    page = (folder / "report.html").read_text("utf-8")
+    atlas = json.loads(re.search(r'<script[^>]*>(\{[^<]*"atlas".*?\})</script>', page, re.S)[1])["atlas"]
+    scatter = next(v for v in atlas["variables"] if v["name"] == "ly")["moran"]["queen"]["lag"]
+    late = atlas["units"].index(LATE)
+    assert [lags[late] is None for lags in scatter[:3]] == [True, True, False]
+    assert [sum(lag is not None for lag in lags) for lags in scatter] == [11, 11, 12, 12, 12, 12, 11, 11]
     local = pd.read_csv(folder / "tidy/local_moran.csv", dtype={"unit": str})
     assert LATE not in set(local.loc[local["period"] == 2010, "unit"])
     assert list(folder.glob("figures/*clusters_ly*"))

@@ -428,6 +428,8 @@ def test_moran_side_by_side():
     for part in ("999 random permutations", "Weights matrix: queen; knn.", "* p < 0.10", "not available"):
         assert part in text
     assert "p 为 999 次随机置换的伪 p 值" in notes(table, ZH)
+    many = moran_table({INDUSTRY: {"queen": moran()}}, permutations=9_999)
+    assert "9,999 random permutations" in notes(many)  # as in figures and text
 
 
 def test_moran_with_one_matrix_has_no_line_for_it():

@@ -74,6 +74,18 @@ def test_messages_and_docstrings_name_pages_that_a_user_can_print():
     assert paths == [], "say `spatial-zb docs TOPIC`, which exists for whoever installed the package"
 
 
+def test_the_page_for_those_who_come_from_elsewhere_says_where_numbers_differ():
+    part = (ROOT / "docs/from-stata-and-r.md").read_text("utf-8").split("## Where numbers differ")[1]
+    lines = [" ".join(line.split()) for line in part.split("\n- ")]
+    for words in (
+        ("LM tests", "73.06", "54.65", "Elhorst"),
+        ("Hausman", "sigmamore", "13.35", "60.5"),
+        ("spml", "two-way", "another model"),
+        ("SDPDmod", "determinant", "0.2226", "Lee–Yu", "uncorrected"),
+    ):
+        assert any(all(word in line for word in words) for line in lines), words
+
+
 def test_pages_are_listed_and_printed(capsys):
     assert cli.main(["docs"]) == 0
     listed = capsys.readouterr().out

@@ -12,6 +12,7 @@ from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i
+from spatial_zb.data.panel import Panel
 from spatial_zb.effects import effects_by_unit
 from spatial_zb.effects.system import units_of_system
 from spatial_zb.models.fit import Fit
@@ -360,7 +361,7 @@ def _variable(job: Job, name: str, units: pd.Index, matrices: Sequence[str]) -> 
         for (variable, period), found in job.made.clusters.items()
         if variable == name
     }
-    series = {W: _series(job, name, W, units) for W in matrices} if _has_moran(panel.array(name)) else {}
+    series = {W: _series(job, name, W, units) for W in matrices} if _has_moran(panel, name) else {}
     maps = job.study.maps
     if maps is None:
         return Variable(name, panel.label(name), values, series, codes, of_period=job.study.own_period(name))
@@ -378,9 +379,11 @@ def _variable(job: Job, name: str, units: pd.Index, matrices: Sequence[str]) -> 
     )
 
 
-def _has_moran(values: np.ndarray) -> bool:
-    """Whether Moran's I is defined in every period."""
-    return bool(np.isfinite(values).all() and (np.ptp(values, axis=1) > 0).all())
+def _has_moran(panel: Panel, name: str) -> bool:
+    """Whether Moran's I is defined in every period, of the units that are there where they come and go."""
+    rows = panel.rows(name) if panel.uneven else panel.present
+    values = [x[row] for x, row in zip(panel.array(name), rows, strict=True)]
+    return all(len(x) and np.isfinite(x).all() and np.ptp(x) > 0 for x in values)
 
 
 def _series(job: Job, variable: str, name: str, units: pd.Index) -> MoranSeries:

@@ -231,7 +231,7 @@ def _intervals(given: _Rows, panels: list[tuple[str, Text]], page: Page) -> Draw
     called = [
         _term_words(term, labels, page.language) + _change(given.sizes.get(term), page) for term in rows
     ]
-    names = {name: page.say(given.models.get(name, name), limit=NAME_LIMIT) for name in frames}
+    names = {name: page.say(given.models.get(name, name), limit=2 * NAME_LIMIT) for name in frames}
     bare = _without_interval(frames, rows, [key for key, _ in panels])
     cells = items((_cell(key, names, labels, page.language) for key in bare), page.language)
     lacking = page.say(NO_INTERVAL, cells) if bare else ""
