@@ -106,7 +106,7 @@ def simplification_tests(fit: Fit) -> TestTable:
 def wald_p(fit: Fit, statistic: float, q: int) -> float:
     """p-value of a Wald statistic by the covariance of a fit, from as much as that is made of: cells, or clustered units."""
     if fit.covariance in CLUSTERED:
-        return cluster_p_value(statistic, q, fit.weights.n)
+        return cluster_p_value(statistic, q, len(fit.panel.units))
     return wald_p_value(statistic, q, *counts(fit))
 
 

@@ -58,7 +58,7 @@ from spatial_zb.models.spec import (
     corrects_leverage,
 )
 from spatial_zb.weights.matrix import Weights
-from spatial_zb.weights.periods import PeriodWeights, any_weights, notes_on_absence, row_blocks
+from spatial_zb.weights.periods import PeriodWeights, any_weights, notes_on_absence, of_units, row_blocks
 
 #: Why a model is estimated by the adjusted score.
 REASONS = {
@@ -213,6 +213,7 @@ def build_shape(spec: DurbinSpec, panel: Panel, lags: Lags, reasons: tuple[str, 
     unit = np.nonzero(there)[1]
     three = {id(W): W for W in (lags.y, lags.x, lags.error)}
     known = {at: row_weights(row_blocks(W, panel.units, panel.periods, there)) for at, W in three.items()}
+    left = {at: of_units(W, panel.units) for at, W in three.items()}
     rows = {"y": known[id(lags.y)], "x": known[id(lags.x)], "error": known[id(lags.error)]}
     y, X = panel.array(spec.y)[there], panel.array(list(spec.regressors))[there]
     Z = np.hstack([X, rows["x"].matrix @ panel.array(list(spec.lag_x))[there]])
@@ -249,9 +250,8 @@ def build_shape(spec: DurbinSpec, panel: Panel, lags: Lags, reasons: tuple[str, 
     return ShapeDesign(
         spec=spec,
         panel=panel,
-        weights=cast(
-            Weights, lags.y
-        ),  # by period too: what needs one matrix refuses such a fit by its estimator
+        # By period too: what needs one matrix refuses such a fit by its estimator.
+        weights=cast(Weights, left[id(lags.y)]),
         y=placed(off[0], there),
         Wy=placed(off[1], there),
         Z=placed(off[2], there),
@@ -263,7 +263,7 @@ def build_shape(spec: DurbinSpec, panel: Panel, lags: Lags, reasons: tuple[str, 
         values=y,
         shape=Shape(Z, unit, starts, effects, own, error),
         rows_x=rows["x"],
-        own=lags,
+        own=Lags(*(left[id(W)] for W in (lags.y, lags.x, lags.error))),
         reasons=reasons,
     )
 

@@ -220,6 +220,19 @@ def weights_among(W: Weights | PeriodWeights, ids: pd.Index, period: int) -> Wei
     return replace(own, matrix=_block(own, ids, period, rule_for_absent(W)), ids=ids)
 
 
+def of_units(W: Weights | PeriodWeights, units: pd.Index) -> Weights | PeriodWeights:
+    """The same without units that are not among ``units``, such as those that have no row; itself where it has no others."""
+    if W.ids.isin(units).all():
+        return W
+    if isinstance(W, Weights):
+        return weights_among(W, units, 0)
+    less = {
+        own: weights_among(W, own.ids[own.ids.isin(units)], period)
+        for own, period in {own: period for period, own in W.weights.items()}.items()
+    }
+    return replace(W, weights={period: less[own] for period, own in W.weights.items()})
+
+
 def _block(W: Weights, ids: pd.Index, period: int, rule: Absent) -> sparse.csr_array:
     """W over some of its units, scaled again by the rule."""
     if W.ids.equals(ids):

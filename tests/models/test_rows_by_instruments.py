@@ -521,3 +521,43 @@ def test_estimates_centre_on_the_truth_and_errors_cover_it(uneven, changing, pan
     assert (np.abs(np.median(off_truth, axis=0)) < 1.25 * noise + 0.01).all()
     if panels > 100:
         assert ((np.abs(off_truth) < 1.96 * errors).mean(axis=0) > 0.90).all()
+
+
+@pytest.mark.parametrize("own", ["one W", "by period"])
+def test_a_unit_without_any_row_is_as_one_that_is_not_in_the_panel(frame, W, changing, own):
+    """Its link is missing from W too: what estimates again, and counts clusters, sees the units that are left."""
+    gone = frame["unit"] == UNITS[5]
+    late = frame["unit"].isin(UNITS[::3]) & (frame["year"] < 2012)
+    left = [unit for unit in UNITS if unit != UNITS[5]]
+    given = W if own == "one W" else changing
+    among = (
+        W.subset(left)
+        if own == "one W"
+        else zb.weights.by_period({t: w.subset(left) for t, w in changing.weights.items()})
+    )
+    blank = frame.assign(x1=frame["x1"].where(~gone))[~late]
+    keys = {"unit": "unit", "period": "year", "balance": "keep"}
+    cases = [
+        (zb.build_panel(blank, units=UNITS, **keys), given),
+        (zb.build_panel(frame[~late & ~gone], units=left, **keys), among),
+    ]
+    spec, groups = DurbinSpec("y", ["x1", "x2"], **Z), DurbinSpec("y", ["x1"], regimes="half", common=["rho"])
+    system = zb.SystemSpec(
+        {"one": zb.Equation("y", ["w"], ["x1", "x2"]), "two": zb.Equation("w", ["y"], ["z1", "z2"])},
+        "two_way",
+    )
+    found = []
+    for panel, weights in cases:
+        half = np.array([float(int(unit[1:]) % 2) for unit in panel.units])
+        panel = panel.with_columns({"half": np.broadcast_to(half, panel.values.shape[:2])})
+        fit = fit_durbin(spec, panel, weights, "gmm", covariance="cluster")
+        equations = zb.fit_system(system, panel, weights, "3sls")
+        tests = zb.tests.regime_tests(fit_durbin(groups, panel, weights, covariance="cluster")).tidy()
+        sets = zb.confidence_set(equations, equation="one").tidy()
+        drawn = zb.bootstrap(fit, 99, rng=1).tidy()
+        found.append(
+            [fit.bse, drawn[["std_error", "conf_low"]], sets.select_dtypes("number"), tests["p_value"]]
+        )
+        assert list(fit.weights.ids) == list(equations.weights.ids) == left
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine.astype(float), theirs.astype(float), atol=1e-7)

@@ -45,7 +45,7 @@ from spatial_zb.models.notes import nearly_collinear
 from spatial_zb.models.shape import aligned_weights, effect_columns, rows_left_out
 from spatial_zb.models.system.spec import SystemSpec, identified_by, refuse_unidentified, system_links
 from spatial_zb.weights.matrix import Weights, weights_eigenvalues
-from spatial_zb.weights.periods import PeriodWeights, notes_on_absence, row_blocks
+from spatial_zb.weights.periods import PeriodWeights, notes_on_absence, of_units, row_blocks
 
 #: Residual share below which y is an identity of its regressors.
 PERFECT_FIT = 1e-18
@@ -159,10 +159,11 @@ def design_of_rows(
     space = effect_space(effect_columns(effects, panel, there), np.nonzero(there)[1])
     own = row_weights(row_blocks(weights, panel.units, panel.periods, there))
     rows = Rows(there, own, space, by_row and "unit" in effects)
-    design = build_system_design(spec, panel, cast(Weights, weights), powers, likelihood, rows)
+    left = cast(Weights, of_units(weights, panel.units))
+    design = build_system_design(spec, panel, left, powers, likelihood, rows)
     absent = notes_on_absence(weights, panel.units, panel.periods, there) if spec.uses_weights else ()
-    left = (rows_left_out(blank, int(there.sum())),) if blank else ()
-    return replace(design, notes=(*design.notes, *absent, *left), reasons=reasons)
+    without = (rows_left_out(blank, int(there.sum())),) if blank else ()
+    return replace(design, notes=(*design.notes, *absent, *without), reasons=reasons)
 
 
 def build_system_design(
