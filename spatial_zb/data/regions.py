@@ -331,10 +331,12 @@ def _with_index(path: Path) -> Iterator[Path]:
 
 
 def _ids_as_text(column: pd.Series, name: str) -> pd.Index:
-    if column.isna().any():
+    blank = column.isna() | (column.astype(str).str.strip() == "")
+    if blank.any():
         raise DataError(
-            f"{name} has {int(column.isna().sum())} polygon(s) without an id in column {column.name!r}.",
-            f"{name}有{int(column.isna().sum())}个多边形在列{column.name!r}中没有编码。",
+            f"{name} has {int(blank.sum())} polygon(s) without an id in column {column.name!r}. "
+            "Give them ids or remove them.",
+            f"{name}有{int(blank.sum())}个多边形在列{column.name!r}中没有编码。请补上编码或删去这些多边形。",
         )
     if pd.api.types.is_float_dtype(column):
         if (column % 1 != 0).any():

@@ -54,9 +54,12 @@ def test_decimals_become_whole_numbers_and_it_is_said(written):
         read_regions(written(layer((1.5, 2.0, 3.0)), "b.gpkg"))
 
 
-def test_blank_ids(written):
-    with pytest.raises(DataError, match=r"1 polygon.*without an id"):
-        read_regions(written(layer(("1", None, "3"))))
+@pytest.mark.parametrize("ids", [("1", None, "3"), ("1", "", "3"), (" ", "2", "")])
+def test_blank_ids(written, ids):
+    """Two of them were "more than one polygon for ." with advice to dissolve."""
+    count = sum(not (i or "").strip() for i in ids)
+    with pytest.raises(DataError, match=rf"{count} polygon.*without an id.*Give them ids"):
+        read_regions(written(layer(ids)))
 
 
 def test_heights_are_dropped(written):
