@@ -221,16 +221,22 @@ def weights_among(W: Weights | PeriodWeights, ids: pd.Index, period: int) -> Wei
 
 
 def of_units(W: Weights | PeriodWeights, units: pd.Index) -> Weights | PeriodWeights:
-    """The same without units that are not among ``units``, such as those that have no row; itself where it has no others."""
-    if W.ids.isin(units).all():
-        return W
+    """The same without units that are not among ``units``, such as those that have no row.
+
+    Itself where it has no others, and where no link would be left.
+    """
+
+    def less(own: Weights, period: int) -> Weights:
+        kept = own.ids.isin(units)
+        linked = not kept.all() and own.matrix[kept][:, kept].nnz
+        return weights_among(W, own.ids[kept], period) if linked else own
+
     if isinstance(W, Weights):
-        return weights_among(W, units, 0)
-    less = {
-        own: weights_among(W, own.ids[own.ids.isin(units)], period)
-        for own, period in {own: period for period, own in W.weights.items()}.items()
+        return less(W, 0)
+    found = {
+        own: less(own, period) for own, period in {own: period for period, own in W.weights.items()}.items()
     }
-    return replace(W, weights={period: less[own] for period, own in W.weights.items()})
+    return replace(W, weights={period: found[own] for period, own in W.weights.items()})
 
 
 def _block(W: Weights, ids: pd.Index, period: int, rule: Absent) -> sparse.csr_array:

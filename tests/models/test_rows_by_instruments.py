@@ -561,3 +561,16 @@ def test_a_unit_without_any_row_is_as_one_that_is_not_in_the_panel(frame, W, cha
         assert list(fit.weights.ids) == list(equations.weights.ids) == left
     for mine, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(mine.astype(float), theirs.astype(float), atol=1e-7)
+
+
+def test_a_w_whose_links_all_went_with_a_unit_leaves_what_needs_none(frame):
+    """All neighbours are those of a unit without rows: no spatial lag, and least squares as before."""
+    A = np.zeros((n, n))
+    A[5], A[:, 5], A[5, 5] = 1, 1, 0
+    star = zb.as_weights(A, ids=UNITS, label="star").standardise()
+    blank = frame.assign(x1=frame["x1"].where(frame["unit"] != UNITS[5]))
+    panel = zb.build_panel(blank, unit="unit", period="year", units=UNITS, balance="keep")
+    plain = DurbinSpec("y", ["x1", "x2"], lag_y=False, lag_x=[])
+    left = fit_durbin(plain, panel, star)
+    least = fit_durbin(plain, panel, circle(1, 2, seed=1))
+    np.testing.assert_allclose(left.params, least.params, atol=ROUNDING)
