@@ -182,7 +182,7 @@ NAMED = {
 #: Notes that give the coverage that was measured in such cells.
 MEASURED = (
     *("measured_short(few)", "measured_short(strong)", "measured_short(instruments)"),
-    *("tied_in_system", "lam_of_clusters"),
+    *("tied_in_system", "lam_of_system"),
 )
 #: A note is heard where it is in so many of the panels.
 HEARD = 0.5

@@ -18,7 +18,7 @@ from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.models.certainty import measured_short
 from spatial_zb.models.ml import errors_of_fit
 from spatial_zb.models.notes import ROBUST_SCORE, correlated_over_time, variances_tied
-from spatial_zb.models.system.notes import correlated_equations, lam_of_clusters, tied_in_system
+from spatial_zb.models.system.notes import correlated_equations, lam_of_system, tied_in_system
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -226,7 +226,7 @@ def test_panels_like_those_that_fell_short_in_simulations_say_so() -> None:
 def test_systems_say_where_variances_go_with_the_place_in_w() -> None:
     """Of λ by any estimator; without it where errors are not clustered."""
     W = map_of(46, hubs=4)
-    for ratio, said in ((1.0, [False] * 3), (3.0, [True, True, False])):
+    for ratio, said in ((1.0, [False] * 4), (3.0, [True, True, True, False])):
         rng = np.random.default_rng(5)
         u = rng.standard_normal((2, 10, 46))
         u[:, :, :4] *= ratio
@@ -235,7 +235,12 @@ def test_systems_say_where_variances_go_with_the_place_in_w() -> None:
         q = b + u[1] + 0.3 * p
         panel = zb.Panel(np.stack([p, q, a, b], axis=2), tuple(range(10)), W.ids, ("p", "q", "a", "b"))
         found = []
-        for lag_error, covariance in ((True, "cluster"), (False, "information"), (False, "cluster")):
+        for lag_error, covariance in (
+            (True, "cluster"),
+            (True, "information"),
+            (False, "information"),
+            (False, "cluster"),
+        ):
             equations = {
                 "one": zb.Equation("p", ["q"], ["a"], lag_error=lag_error),
                 "two": zb.Equation("q", ["p"], ["b"], lag_error=lag_error),
@@ -243,8 +248,8 @@ def test_systems_say_where_variances_go_with_the_place_in_w() -> None:
             fit = zb.fit_system(zb.SystemSpec(equations, "two_way"), panel, W, "fiml", covariance=covariance)
             (note, *_) = [note for note in fit.notes if note.kind is tied_in_system] or [None]
             found.append(note is not None)
-            alone = lag_error and covariance == "cluster" and note is None
-            assert (lam_of_clusters in kinds(fit)) == alone
+            alone = lag_error and note is None
+            assert (lam_of_system in kinds(fit)) == alone
             if note is not None:
                 assert note["equations"] == ("one", "two")
                 assert ("lag_error=False" in note.text.en) == lag_error == ("lag_error=False" in note.text.zh)
