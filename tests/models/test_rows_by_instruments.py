@@ -143,7 +143,7 @@ class Dense:
             key = frame[effect.split("*")].astype(str).agg("|".join, axis=1)
             dummies.append(pd.get_dummies(key).to_numpy(float))
         D = np.hstack(dummies)
-        self.M = np.eye(len(D)) - D @ np.linalg.pinv(D)
+        self.M = np.eye(len(D)) - D @ np.linalg.pinv(D, rcond=1e-10)  # dummies are collinear
         self.rank = np.linalg.matrix_rank(D)
         X = frame[x].to_numpy(float)
         self.w = frame[endog].to_numpy(float)
