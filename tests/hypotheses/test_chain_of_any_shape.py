@@ -68,7 +68,7 @@ def dense(case, W) -> dict[str, np.ndarray]:
         own[np.ix_(at, at)] = block / block.sum(axis=1, keepdims=True)
     D = np.column_stack([unit[:, None] == np.arange(n), period[:, None] == np.arange(T)]).astype(float)
     y, Z = case.panel.array("y")[period, unit], case.panel.array(["a", "b"])[period, unit]
-    M = np.eye(len(y)) - D @ np.linalg.pinv(D)
+    M = np.eye(len(y)) - D @ np.linalg.pinv(D, rcond=1e-10)
     return {"y": y, "Z": Z, "D": D, "W": own, "M": M, "unit": unit, "period": period}
 
 
