@@ -116,7 +116,6 @@ ARROWS = {
         "core",
         "core/laws",
         "core/likelihood",
-        "core/logdet",
         "core/random",
         "core/system",
         "data",

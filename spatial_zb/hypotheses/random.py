@@ -15,10 +15,11 @@ from spatial_zb.base.errors import ConvergenceError, DataError, SpecificationErr
 from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array, f_tail
+from spatial_zb.core.laws.samples import solve_all
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
 from spatial_zb.core.likelihood.tests import quadratic_form, residual_moran, residuals
-from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_solver, filter_traces
+from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_traces
 from spatial_zb.core.random import tests as core
 from spatial_zb.core.random.maximum import (
     RandomMaximum,
@@ -80,14 +81,9 @@ class RandomSource:
         n = self.mean.shape[1]
         drawn = [(rng.standard_normal((1, n)), rng.standard_normal(self.mean.shape)) for rng in streams]
         mu, e = self.unit * np.array([one for one, _ in drawn]), self.noise * np.array([e for _, e in drawn])
-        e, mu = self._spread(self.lam, e), self._spread(self.lam, mu) if self.whole else mu
-        return self._spread(self.rho, self.mean + mu + e)
-
-    def _spread(self, coefficient: float, values: Array) -> Array:
-        """(I − cW)⁻¹ of (R, T, n)."""
-        n = values.shape[2]
-        solved = filter_solver(self.matrix, coefficient)(values.reshape(-1, n).T) if coefficient else None
-        return values if solved is None else solved.T.reshape(values.shape)
+        e = solve_all(self.matrix, self.lam, e)
+        mu = solve_all(self.matrix, self.lam, mu) if self.whole else mu
+        return solve_all(self.matrix, self.rho, self.mean + mu + e)
 
 
 def common_means(case: Case) -> tuple[Array, Array]:

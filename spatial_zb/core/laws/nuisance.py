@@ -28,7 +28,14 @@ import numpy as np
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Generator
 from spatial_zb.core.laws.random import CURVE, S_END, Estimates, MixedModel, RandomModel
-from spatial_zb.core.laws.samples import SampleModel, lag_all, moments, solve_moments, transform_all
+from spatial_zb.core.laws.samples import (
+    SampleModel,
+    lag_all,
+    moments,
+    solve_all,
+    solve_moments,
+    transform_all,
+)
 from spatial_zb.core.laws.score import DrawnErrors
 from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.core.logdet.traces import filter_solver
@@ -136,8 +143,7 @@ class ErrorBesideLagLaw(_Beside):
         lagged = transform_all(model, lag_all(matrix, samples))
         mean = np.einsum("rk,tik->rti", delta, rest.Z)
         e = transform_all(model, samples) - other[:, None, None] * lagged - mean
-        u = filter_solver(matrix, c)(e.reshape(-1, e.shape[2]).T).T.reshape(e.shape)
-        return self._score(c, e, lag_all(matrix, u))
+        return self._score(c, e, lag_all(matrix, solve_all(matrix, c, e)))
 
 
 # --- random unit effects

@@ -22,6 +22,7 @@ from scipy import linalg, sparse
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import SCAN_POINTS, follow_roots, inner_interval
 from spatial_zb.core.logdet import EigenLogDet, LogDet, symmetriser
+from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import (
     ColumnBasis,
     FixedEffects,
@@ -110,6 +111,13 @@ def lag_all(matrix: sparse.csr_array, Y: Array) -> Array:
         return Y @ matrix.toarray().T
     R, T, n = Y.shape
     return spatial_lag(matrix, Y.reshape(R * T, n)).reshape(R, T, n)
+
+
+def solve_all(matrix: sparse.csr_array, coefficient: float, Y: Array) -> Array:
+    """(I − cW)⁻¹Y of (R, T, n)."""
+    if not coefficient:
+        return Y
+    return filter_solver(matrix, coefficient)(Y.reshape(-1, Y.shape[2]).T).T.reshape(Y.shape)
 
 
 def transform_all(model: SampleModel, Y: Array) -> Array:

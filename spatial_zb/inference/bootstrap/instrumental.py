@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array, Values
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors
-from spatial_zb.core.laws.samples import lag_all
-from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.laws.samples import lag_all, solve_all
 from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.instruments import (
     WeightedSpectrum,
@@ -157,22 +156,15 @@ class InstrumentalSource:
     def _moved(self, changes: Array) -> dict[str, Array]:
         """The variables (R, T, n) where errors have changed by (R, T, n, 1 + q)."""
         spec, W, params = self.fit.spec, self.fit.weights.matrix, self.fit.params
-        R, T, n, _ = changes.shape
-
-        def spread(values: Array, name: str) -> Array:
-            coefficient = float(params.get(name, 0.0))
-            if not coefficient:
-                return values
-            return filter_solver(W, coefficient)(values.reshape(R * T, n).T).T.reshape(R, T, n)
-
-        right, out = spread(changes[..., 0], "lam"), {}
+        rho, lam = (float(params.get(name, 0.0)) for name in ("rho", "lam"))
+        right, out = solve_all(W, lam, changes[..., 0]), {}
         for j, name in enumerate(spec.endog, start=1):
             own = changes[..., j]
             right = right + params[name] * own
             if name in spec.lag_x:
                 right = right + params[f"W_{name}"] * lag_all(W, own)
             out[name] = self.fit.panel.array(name) + own
-        return {spec.y: self.fit.panel.array(spec.y) + spread(right, "rho"), **out}
+        return {spec.y: self.fit.panel.array(spec.y) + solve_all(W, rho, right), **out}
 
 
 @dataclass(frozen=True)

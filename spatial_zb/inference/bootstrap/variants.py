@@ -27,9 +27,8 @@ from spatial_zb.core.laws.bootstrap import (
 )
 from spatial_zb.core.laws.random import estimate_random
 from spatial_zb.core.laws.replicates import estimate_all, replicated_correction
-from spatial_zb.core.laws.samples import SampleModel, Samples, lag_all, spectral, transform_all
+from spatial_zb.core.laws.samples import SampleModel, Samples, lag_all, solve_all, spectral, transform_all
 from spatial_zb.core.likelihood import Maximum, spatial_values
-from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.random.profile import apply_between, make_spread
 from spatial_zb.core.transforms import (
     TransformedSample,
@@ -97,19 +96,10 @@ class RandomSource:
 
     def _panels(self, mu: Array, noise: Array) -> Array:
         """y* (R, T, n) of μ* (R, n) and ε* (R, T, n)."""
-        fit, (R, T, n) = self.fit, noise.shape
-
-        def spread(values: Array, name: str) -> Array:
-            coefficient = self._value(name)
-            if not coefficient:
-                return values
-            return filter_solver(fit.weights.matrix, coefficient)(values.reshape(R * T, n).T).T.reshape(
-                R, T, n
-            )
-
-        own = mu[:, None]
-        u = own + spread(noise, "lam") if self.apart else spread(own + noise, "lam")
-        return spread(fit.design.Z @ fit.params[list(fit.spec.terms)].to_numpy() + u, "rho")
+        fit, W, own = self.fit, self.fit.weights.matrix, mu[:, None]
+        rho, lam = self._value("rho"), self._value("lam")
+        u = own + solve_all(W, lam, noise) if self.apart else solve_all(W, lam, own + noise)
+        return solve_all(W, rho, fit.design.Z @ fit.params[list(fit.spec.terms)].to_numpy() + u)
 
     @property
     def together(self) -> bool:
