@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import COLLINEAR, LEAST_SEEN, NOTHING_LEFT
@@ -332,3 +333,23 @@ def row_errors(
     when = np.where(there, period[rows], -1)
     within = bool(own[0].shape[1])
     return RowErrors(np.where(there, e[rows], 0.0), when, A, Q, int(period.max()) + 1, within, kept)
+
+
+def row_moran(u: Array, Q: Array, W: sparse.csr_array) -> tuple[float, float, float]:
+    """Moran's I = (n/S₀) u'Wu/u'u of residuals with its mean and standard deviation, their variance being I − QQ'.
+
+    As :func:`spatial_zb.core.likelihood.tests.residual_moran`, for rows of any shape: ``u`` (n,) those of all periods or of
+    one, ``Q`` (n, r) these rows of an orthonormal basis of effects and regressors, ``W`` (n, n).
+    """
+    n, half = len(u), sparse.csr_array((W + W.T) / 2)
+    AQ = half @ Q
+    inner, gram = Q.T @ AQ, Q.T @ Q
+    trace, size = float(half.trace()), n - float(np.trace(gram))
+    squared = n - 2 * float(np.trace(gram)) + float(np.vdot(gram, gram))
+    mean = (trace - float(np.trace(inner))) / size
+    second = float((half.data**2).sum()) - 2 * float(np.vdot(AQ, AQ)) + float(np.vdot(inner, inner))
+    cross = trace - 2 * float(np.trace(inner)) + float(np.vdot(inner, gram))
+    d = size**2 / squared
+    variance = 2 * (second - 2 * mean * cross + mean**2 * squared) / size**2 * d / (d + 2)
+    scale = n / W.sum()
+    return scale * float(u @ (W @ u) / (u @ u)), scale * mean, float(scale * np.sqrt(variance))

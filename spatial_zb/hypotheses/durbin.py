@@ -16,8 +16,9 @@ from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint
-from spatial_zb.core.likelihood.shape_rows import RowFilter, row_feedback, row_moran, row_places
+from spatial_zb.core.likelihood.shape_rows import RowFilter, row_feedback, row_places
 from spatial_zb.core.transforms import FixedEffects
+from spatial_zb.core.unit_rows import row_moran
 from spatial_zb.hypotheses.case import Case, Likelihood, Step, chi2_row, effects_words, quiet_design
 from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
 from spatial_zb.models.certainty import estimated, evaluated

@@ -353,7 +353,7 @@ def shape_cov(
     shape = point.found.score.shape
     if kind in CLUSTERED:
         return clustered_covariance(point, corrects_leverage(kind, len(np.unique(shape.unit))))
-    on = np.ix_(shape.active, shape.active)
+    on = np.ix_(point.active, point.active)
     if kind == "driscoll_kraay":
         periods = len(shape.starts) - 1
         meat = period_meat(point, bartlett_bandwidth(periods) if bandwidth is None else bandwidth)

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ MEAN_IS_ROUNDING = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class ShapeTraces:
-    """Traces at an estimate; zero for a lag that the model has not.
+    """Traces at an estimate; zero for a lag that the model has not, (c, c) each where regimes have c ρ of their own.
 
     ``f, h``: tr MF, tr MH. ``ftf, ff, f2``: tr F'MF, tr MFMF, tr MF². ``hh``: tr MHMH + tr MHMH'. ``cross, straight``:
     tr MH'MF, tr MHMF. ``across``: tr MFH + tr MFPH'. ``slope_h``: ∂tr(MH)/∂λ. ``excess``: tr(M_Z F P_Q F'M_Z);
@@ -57,25 +58,26 @@ class ShapeTraces:
     those of second order, 0 if exact.
     """
 
-    f: float = 0.0
+    f: Any = 0.0
     h: float = 0.0
-    ftf: float = 0.0
-    ff: float = 0.0
-    f2: float = 0.0
+    ftf: Any = 0.0
+    ff: Any = 0.0
+    f2: Any = 0.0
     hh: float = 0.0
     cross: float = 0.0
     straight: float = 0.0
     across: float = 0.0
     slope_h: float = 0.0
-    excess: float = 0.0
-    excess_of_effects: float = 0.0
+    excess: Any = 0.0
+    excess_of_effects: Any = 0.0
     excess_of_error: float = 0.0
     probe_error: float = 0.0
 
     @property
     def likelihood(self) -> bool:
         """Whether F and H map BD into itself: the score is then that of a likelihood, and Ω its information."""
-        left, size = self.excess_of_effects + self.excess_of_error, self.ftf + self.hh
+        parts = self.excess_of_effects + self.excess_of_error, self.ftf + self.hh
+        left, size = (float(np.trace(np.atleast_2d(part))) for part in parts)
         return not self.probe_error and left <= INSIDE * size
 
 
@@ -89,6 +91,21 @@ class ShapePoint:
     def k(self) -> int:
         """Regressors."""
         return self.found.score.shape.Z.shape[1]
+
+    @property
+    def rho(self) -> slice:
+        """Where ρ stands among the parameters; λ and σ² come after it."""
+        return slice(self.k, self.k + 1)
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Where the coefficients of ``forms`` stand."""
+        return {"rho": self.k, "lam": self.k + 1}
+
+    @property
+    def active(self) -> list[int]:
+        """Which parameters are estimated."""
+        return self.found.score.shape.active
 
     @cached_property
     def BZ(self) -> Array:
@@ -176,20 +193,10 @@ class ShapePoint:
 
 
 def _dense_traces(point: ShapePoint) -> ShapeTraces:
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     F, H = point.forms.get("rho"), point.forms.get("lam")
     if F is not None:
-        R, q = F.inner, point.found.at.regressors.Q
-        squared, inside = F.product(F, False, False)  # tr F², tr PF²
-        norm, rows = F.product(F, False, True)  # tr FF', tr PFF' = ‖Q'F‖²
-        columns = F.product(F, True, False)[1]  # tr PF'F = ‖FQ‖²
-        Fq, size = F.times(q), float(np.vdot(R, R))
-        turned = F.onto(F.times(q, turned=True))  # its transpose is q'F[U, C]
-        beside = np.sum(F.onto(Fq) ** 2) + np.sum(turned**2) + np.sum((q.T @ Fq) ** 2)
-        found |= {"f": F.trace, "ftf": norm - rows, "f2": squared - inside}
-        found["ff"] = squared - 2 * inside + float(np.vdot(R.T, R))
-        found["excess_of_effects"] = columns - size
-        found["excess"] = columns + float(np.vdot(Fq, Fq)) - size - float(beside)
+        found = F.traces(F, point.found.at.regressors.Q)
     if H is not None:
         R = H.inner
         squared, inside = H.product(H, False, False)
@@ -248,42 +255,40 @@ def _probed_traces(point: ShapePoint) -> ShapeTraces:
 
 def score_variance(point: ShapePoint, excess: float | None = None) -> Array:
     """Ω (k + 3, k + 3) for independent normal errors; ``excess``: what is taken off η̂'Mη̂/σ², by default of P_Q."""
-    k, t, s2 = point.k, point.traces, point.found.sigma2
-    out = np.zeros((k + 3, k + 3))
-    out[:k, :k] = point.BZ.T @ point.BZ / s2
-    out[:k, k] = out[k, :k] = point.BZ.T @ point.mean / s2
-    out[k, k] = point.mean @ point.mean / s2 - (t.excess if excess is None else excess) + t.ftf + t.ff
-    out[k, k + 1] = out[k + 1, k] = t.cross + t.straight
-    out[k + 1, k + 1] = t.hh
-    out[k, -1] = out[-1, k] = t.f / s2
-    out[k + 1, -1] = out[-1, k + 1] = t.h / s2
+    rho, lam, t, s2 = point.rho, point.rho.stop, point.traces, point.found.sigma2
+    out, linear = np.zeros((lam + 2, lam + 2)), np.column_stack([point.BZ, point.mean])
+    out[:lam, :lam] = linear.T @ linear / s2
+    out[rho, rho] += t.ftf + t.ff - (t.excess if excess is None else excess)
+    out[rho, lam] = out[lam, rho] = t.cross + t.straight
+    out[lam, lam] = t.hh
+    out[rho, -1] = out[-1, rho] = t.f / s2
+    out[lam, -1] = out[-1, lam] = t.h / s2
     out[-1, -1] = point.found.score.shape.free / (2 * s2**2)
     return out
 
 
 def expected_derivative(point: ShapePoint, excess: float | None = None) -> Array:
     """𝓗 (k + 3, k + 3), −E∂ψ_a/∂θ_b in row a and column b."""
-    k, t, out = point.k, point.traces, score_variance(point, excess)
-    out[k, k] += t.f2 - t.ff
-    out[k, k + 1] = t.cross + t.across
+    rho, t, out = point.rho, point.traces, score_variance(point, excess)
+    out[rho, rho] += t.f2 - t.ff
+    out[rho, rho.stop] = t.cross + t.across
     return out
 
 
 def observed_derivative(point: ShapePoint) -> Array:
     """−∂ψ_a/∂θ_b (k + 3, k + 3) at the estimate."""
-    k, t, s2, e = point.k, point.traces, point.found.sigma2, point.found.e
+    rho, lam, t, s2, e = point.rho, point.rho.stop, point.traces, point.found.sigma2, point.found.e
     a, b = point.He
     off = point.found.at.off
     both, Pb = off(a + b), b - off(b)
-    out = np.zeros((k + 3, k + 3))
-    linear = np.column_stack([point.BZ, point.BWy])
-    out[: k + 1, : k + 1] = linear.T @ linear / s2
-    out[k, k] += t.f2
-    out[k + 1, : k + 1] = out[: k + 1, k + 1] = linear.T @ both / s2
-    out[k, k + 1] += t.across - t.straight
-    out[k + 1, k + 1] = (a @ off(a) - 2 * a @ Pb - b @ Pb) / s2 + t.slope_h
-    out[: k + 1, -1] = out[-1, : k + 1] = linear.T @ e / s2**2
-    out[k + 1, -1] = out[-1, k + 1] = e @ a / s2**2
+    out, linear = np.zeros((lam + 2, lam + 2)), np.column_stack([point.BZ, point.BWy])
+    out[:lam, :lam] = linear.T @ linear / s2
+    out[rho, rho] += t.f2
+    out[lam, :lam] = out[:lam, lam] = linear.T @ both / s2
+    out[rho, lam] += t.across - t.straight
+    out[lam, lam] = (a @ off(a) - 2 * a @ Pb - b @ Pb) / s2 + t.slope_h
+    out[:lam, -1] = out[-1, :lam] = linear.T @ e / s2**2
+    out[lam, -1] = out[-1, lam] = e @ a / s2**2
     out[-1, -1] = e @ e / s2**3 - point.found.score.shape.free / (2 * s2**2)
     return out
 
@@ -309,7 +314,7 @@ def any_law_meat(point: ShapePoint) -> Array:
 
     E Σ e³ = μ₃ Σ m_ij³ and E Σ e⁴ = κ₄ Σ m_ij⁴ + 3σ⁴ Σ m_ii² of residuals e = M_Z ε with entries m.
     """
-    k, s2, e = point.k, point.found.sigma2, point.found.e
+    lam, s2, e = point.rho.stop, point.found.sigma2, point.found.e
     Q = np.hstack([point.dense_space, point.found.at.regressors.Q])
     cubes = fourths = squares = 0.0
     for first in range(0, len(e), STRIPE):
@@ -319,18 +324,15 @@ def any_law_meat(point: ShapePoint) -> Array:
         cubes, fourths, squares = cubes + (m**3).sum(), fourths + (m**4).sum(), squares + (own**2).sum()
     third = float((e**3).sum() / cubes) if abs(cubes) > 1e-8 * len(e) else 0.0
     fourth = max(float(((e**4).sum() - 3 * s2**2 * squares) / fourths), third**2 / s2 - 2 * s2**2)
-    linear, quadratic = np.zeros((len(e), k + 3)), np.zeros((len(e), k + 3))
-    linear[:, :k], linear[:, k] = point.BZ / s2, point.mean / s2
+    linear, quadratic = np.zeros((len(e), lam + 2)), np.zeros((len(e), lam + 2))
+    linear[:, :lam] = np.column_stack([point.BZ, point.mean]) / s2
     C = point.dense_space
-    for place, name in ((k, "rho"), (k + 1, "lam")):
-        if name not in point.forms:
-            continue
-        form = point.forms[name]
+    for name, form in point.forms.items():
         diagonal = form.diagonal - (C * form.times(C, turned=True)).sum(axis=1)
         if name == "lam":
             ahead = form.times(C)
             diagonal = diagonal - (C * ahead).sum(axis=1) + ((C @ (C.T @ ahead)) * C).sum(axis=1)
-        quadratic[:, place] = diagonal / s2
+        quadratic[:, point.places[name]] = diagonal / s2
     quadratic[:, -1] = (1 - (C**2).sum(axis=1)) / (2 * s2**2)
     mixed = linear.T @ quadratic
     return score_variance(point) + third * (mixed + mixed.T) + fourth * quadratic.T @ quadratic
@@ -362,9 +364,10 @@ def distance_meat(point: ShapePoint, kernel: DistanceKernel) -> Array:
 
 def clusters_at(point: ShapePoint) -> RowClusters:
     """The clusters of an estimate by unit: regressors [MBZ, Mη̂] beside the effects."""
-    mean, size = point.mean, np.sqrt(point.BWy @ point.BWy)
-    if np.sqrt(mean @ mean) <= MEAN_IS_ROUNDING * size:  # without regressors there is none
-        mean = np.zeros_like(mean)
+    mean, lag = np.column_stack([point.mean]), np.column_stack([point.BWy])
+    mean = mean * (
+        (mean**2).sum(axis=0) > MEAN_IS_ROUNDING**2 * (lag**2).sum(axis=0)
+    )  # none without regressors
     columns, values, _, C = point.space
     return row_clusters(point.found.score.shape.unit, np.column_stack([point.BZ, mean]), (columns, values), C)
 
@@ -379,12 +382,11 @@ def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
     factor
         n/(n − 1) for residuals as they are, once for sums by unit and twice for pairs, else 1.
     """
-    k, s2, shape = point.k, point.found.sigma2, point.found.score.shape
+    k, size, s2, shape = point.k, point.rho.stop + 1, point.found.sigma2, point.found.score.shape
     units, number = np.unique(shape.unit, return_inverse=True)
     n = len(units)
-    sums = np.zeros((n, k + 2))
+    sums, out = np.zeros((n, size)), np.zeros((size, size))
     np.add.at(sums, number, np.column_stack([point.BZ, point.mean, np.zeros(len(errors))]) * errors[:, None])
-    out = np.zeros((k + 2, k + 2))
     if shape.W is not None and not shape.W.dense:
         signs = random_signs(np.random.default_rng(n), (n, PAIR_PROBES))
         ways, diagonal = (point.lag.ahead, point.lag.back), point.lag.diagonal
@@ -394,9 +396,9 @@ def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
         sums[:, k] += own
         out[k, k] = 2 * factor**2 * squares.mean()
         return (out + factor * sums.T @ sums) / s2**2
-    places = {"rho": k, "lam": k + 1}
     pairs = {
-        places[name]: between_units(form, errors, number, shape.free) for name, form in point.forms.items()
+        point.places[name]: between_units(form, errors, number, shape.free)
+        for name, form in point.forms.items()
     }
     for place, Y in pairs.items():
         sums[:, place] += Y.diagonal()
@@ -412,7 +414,7 @@ def clustered_covariance(point: ShapePoint, leverage: bool) -> tuple[Array, bool
     With ``leverage`` CR2, else CR1.
     """
     shape, e = point.found.score.shape, point.found.e
-    on = shape.active[:-1]
+    on = point.active[:-1]
     n, inner = len(np.unique(shape.unit)), np.ix_(on, on)
     meat = cluster_meat(point, *((clusters_at(point).adjusted(e), 1.0) if leverage else (e, n / (n - 1))))
     cov = np.full((len(on) + 1, len(on) + 1), np.nan)
@@ -431,8 +433,7 @@ def score_statistic(score: ShapeScore, value: float, clustered: bool) -> float:
     k, place = point.k, point.k if of_rho else point.k + 1
     slope = float(score.of_rho(value)) if of_rho else score.of_lambda(value)
     if clustered:
-        n = len(np.unique(shape.unit))
-        weight = np.zeros(k + 2)
+        n, weight = len(np.unique(shape.unit)), np.zeros(k + 2)
         weight[place] = 1.0
         if of_rho and k:
             weight[:k] = -np.linalg.lstsq(point.BZ, point.mean, rcond=None)[0]

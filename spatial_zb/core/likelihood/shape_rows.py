@@ -305,6 +305,29 @@ class DenseForm:
         inside = np.vdot(self.XC if left else self.XtC, other.XtC if right else other.XC)
         return whole, part + float(inside)
 
+    def traces(self, other: DenseForm, q: Array) -> dict[str, float]:
+        """Those of F and a second lag K, of another regime or F itself; ``q`` (N, k) an orthonormal basis of MBZ.
+
+        tr MF, tr F'MK, tr MFK, tr MFMK, tr(M F P K'M) and tr(M_Z F P_Q K'M_Z) under the names of ``ShapeTraces``.
+        """
+        R, S = self.inner, other.inner
+        squared, inside = self.product(other, False, False)  # tr FK, tr PFK
+        norm, rows = other.product(self, False, True)  # tr KF', tr PKF' = <Q'F, Q'K>
+        columns = other.product(self, True, False)[1]  # <FQ, KQ>
+        after = inside if other is self else other.product(self, False, False)[1]  # tr PKF
+        Fq, qF = self.times(q), self.times(q, turned=True)
+        Kq, qK = (Fq, qF) if other is self else (other.times(q), other.times(q, turned=True))
+        pairs = (self.onto(Fq), self.onto(Kq)), (self.onto(qF), self.onto(qK)), (q.T @ Fq, q.T @ Kq)
+        size = float(np.vdot(R, S))
+        return {
+            "f": self.trace,
+            "ftf": norm - rows,
+            "f2": squared - inside,
+            "ff": squared - inside - after + float(np.vdot(R.T, S)),
+            "excess_of_effects": columns - size,
+            "excess": columns + float(np.vdot(Fq, Kq)) - size - sum(float(np.vdot(a, b)) for a, b in pairs),
+        }
+
 
 # --- tr(MG) at every ρ
 
@@ -390,29 +413,6 @@ class Nodes:
         apart = np.asarray(at)[..., None] - self.places
         share = (-1.0) ** np.arange(self.count) * np.sin(turns) / np.where(apart == 0, 1e-300, apart)
         return share / share.sum(axis=-1, keepdims=True)
-
-
-# --- what residuals still hold
-
-
-def row_moran(u: Array, Q: Array, W: sparse.csr_array) -> tuple[float, float, float]:
-    """Moran's I = (n/S₀) u'Wu/u'u of residuals with its mean and standard deviation, their variance being I − QQ'.
-
-    As :func:`spatial_zb.core.likelihood.tests.residual_moran`, for rows of any shape: ``u`` (n,) those of all periods or of
-    one, ``Q`` (n, r) these rows of an orthonormal basis of effects and regressors, ``W`` (n, n).
-    """
-    n, half = len(u), sparse.csr_array((W + W.T) / 2)
-    AQ = half @ Q
-    inner, gram = Q.T @ AQ, Q.T @ Q
-    trace, size = float(half.trace()), n - float(np.trace(gram))
-    squared = n - 2 * float(np.trace(gram)) + float(np.vdot(gram, gram))
-    mean = (trace - float(np.trace(inner))) / size
-    second = float((half.data**2).sum()) - 2 * float(np.vdot(AQ, AQ)) + float(np.vdot(inner, inner))
-    cross = trace - 2 * float(np.trace(inner)) + float(np.vdot(inner, gram))
-    d = size**2 / squared
-    variance = 2 * (second - 2 * mean * cross + mean**2 * squared) / size**2 * d / (d + 2)
-    scale = n / W.sum()
-    return scale * float(u @ (W @ u) / (u @ u)), scale * mean, float(scale * np.sqrt(variance))
 
 
 # --- what variances of units may go with
