@@ -22,7 +22,7 @@ from scipy import special, stats
 import spatial_zb as zb
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
-from spatial_zb.core.system.arrays import system_solver
+from spatial_zb.core.system import system_solver
 from spatial_zb.core.system.dynamic import Carried, Followed, follow, follow_restricted
 from spatial_zb.core.system.paths import average_responses
 from spatial_zb.hypotheses.granger import _ratio, wald_f

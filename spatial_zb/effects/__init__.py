@@ -17,7 +17,7 @@ from spatial_zb.base.notes import warn_old
 from spatial_zb.base.results import Degrees, coefficient_columns
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
-from spatial_zb.core.system.arrays import order_impacts
+from spatial_zb.core.system import order_impacts
 from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
 from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
 from spatial_zb.effects.static import (
@@ -205,7 +205,7 @@ def effects_by_order(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.
     that of neighbours (θW) included, and each further round goes through the y of neighbours once more. Where W or units
     change between periods, and where x has a W of its own, it is ρ^j W_t^j (β + θW^x_t), averaged over the rows. It is
     linear in β and θ, with derivative j ρ^{j−1} W^j (β + θW) in ρ; in a system the derivatives are central differences of
-    :func:`~spatial_zb.core.system.arrays.order_impacts`.
+    :func:`~spatial_zb.core.system.order_impacts`.
 
     Parameters
     ----------

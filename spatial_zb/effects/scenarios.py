@@ -17,7 +17,7 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.results import coefficient_columns
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
-from spatial_zb.core.system.arrays import Links
+from spatial_zb.core.system import Links
 from spatial_zb.core.system.paths import Process, no_links, path_slopes, paths
 from spatial_zb.effects.dynamic import stable_processes
 from spatial_zb.effects.static import Among, reason_of_equation, refuse_without_effects, rows_of_period

@@ -27,7 +27,7 @@ from spatial_zb.base.notes import Note
 from spatial_zb.base.results import ResultTable, coefficient_columns
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.system.arrays import (
+from spatial_zb.core.system import (
     Links,
     Sources,
     average_impacts,

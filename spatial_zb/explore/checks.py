@@ -21,7 +21,7 @@ from spatial_zb.base.errors import (
 from spatial_zb.base.notes import Kind, Note, tell, warn
 from spatial_zb.base.printing import Drawn, Printed
 from spatial_zb.base.text import Text
-from spatial_zb.core.statistics.moran import ADJUSTMENTS, Adjustment, Alternative, adjusted_p_values
+from spatial_zb.core.statistics import ADJUSTMENTS, Adjustment, Alternative, adjusted_p_values
 from spatial_zb.data.panel import Panel, require_complete, require_panel
 from spatial_zb.weights.matrix import Weights, as_weights
 from spatial_zb.weights.periods import PeriodWeights, any_weights, notes_on_absence, weights_among

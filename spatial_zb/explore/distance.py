@@ -26,7 +26,7 @@ from spatial_zb.base.errors import (
 )
 from spatial_zb.base.results import ResultTable
 from spatial_zb.base.text import Text
-from spatial_zb.core.statistics.moran import moran_i, moran_permutations, permutation_p_value
+from spatial_zb.core.statistics import moran_i, moran_permutations, permutation_p_value
 from spatial_zb.data.panel import Panel, require_complete
 from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin

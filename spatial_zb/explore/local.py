@@ -14,8 +14,8 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import warn_old
 from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
+from spatial_zb.core.statistics import Alternative, normal_p_value
 from spatial_zb.core.statistics import local as core
-from spatial_zb.core.statistics.moran import Alternative, normal_p_value
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import (
     NO_NEIGHBOURS,

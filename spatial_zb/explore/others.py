@@ -13,8 +13,8 @@ import pandas as pd
 from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.core.statistics import moran as cross
-from spatial_zb.core.statistics.moran import Alternative
+from spatial_zb.core import statistics as cross
+from spatial_zb.core.statistics import Alternative
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import Options, StatisticTable, mention_islands, ready
 from spatial_zb.explore.overall import analytic, pooled

@@ -12,15 +12,15 @@ from spatial_zb.base.arguments import Rng
 from spatial_zb.base.errors import not_one_of
 from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
-from spatial_zb.core.statistics import moran as cross
-from spatial_zb.core.statistics.local import with_self
-from spatial_zb.core.statistics.moran import (
+from spatial_zb.core import statistics as cross
+from spatial_zb.core.statistics import (
     Alternative,
     moran_i,
     moran_permutations,
     normal_p_value,
     permutation_p_value,
 )
+from spatial_zb.core.statistics.local import with_self
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import (
     MoranTable,

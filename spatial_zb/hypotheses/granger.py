@@ -18,7 +18,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.core import Array, chi2_tail, f_tail
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors
 from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
-from spatial_zb.core.system.arrays import within_residuals
+from spatial_zb.core.system import within_residuals
 from spatial_zb.core.system.dynamic import Carried, CarriedGenerator, follow, follow_restricted
 from spatial_zb.inference.bootstrap.system import GIVEN_THE_PAST
 from spatial_zb.models.system.dynamic import array_order, carried_fit, dynamic_covariance

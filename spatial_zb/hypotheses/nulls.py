@@ -32,7 +32,7 @@ from spatial_zb.base.execute import Execution, run_tasks
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.laws.samples import SPECTRAL_UNITS
+from spatial_zb.core.laws import SPECTRAL_UNITS
 from spatial_zb.core.random.tests import swamy_arora
 from spatial_zb.core.transforms import demean, spatial_lag
 from spatial_zb.hypotheses.case import Case, Step, attempt, highest_fit, varies

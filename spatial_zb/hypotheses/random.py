@@ -15,11 +15,12 @@ from spatial_zb.base.errors import ConvergenceError, DataError, SpecificationErr
 from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array, f_tail
-from spatial_zb.core.laws.samples import solve_all
+from spatial_zb.core.laws import solve_all
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
 from spatial_zb.core.likelihood.tests import quadratic_form, residual_moran, residuals
 from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_traces
+from spatial_zb.core.random import PlainLogDet, make_spread, random_profile
 from spatial_zb.core.random import tests as core
 from spatial_zb.core.random.maximum import (
     RandomMaximum,
@@ -28,7 +29,6 @@ from spatial_zb.core.random.maximum import (
     random_information,
     spread_variances,
 )
-from spatial_zb.core.random.profile import PlainLogDet, make_spread, random_profile
 from spatial_zb.core.random.tests import (
     CentredLogDet,
     centred_weights,

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.core import Array
+from spatial_zb.core.laws import SampleModel, Samples, fast
 from spatial_zb.core.laws.bootstrap import Generator, error_pool, places_among
 from spatial_zb.core.laws.random import RandomReplicates, estimate_random
 from spatial_zb.core.laws.replicates import (
@@ -35,7 +36,6 @@ from spatial_zb.core.laws.replicates import (
     replicated_errors,
     replicated_score_tests,
 )
-from spatial_zb.core.laws.samples import SampleModel, Samples, fast
 from spatial_zb.core.likelihood import given_spatial
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.errors import (

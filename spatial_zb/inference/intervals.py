@@ -14,8 +14,8 @@ from spatial_zb.base.arguments import Rng, alpha_of, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.results import ConfidenceSet
 from spatial_zb.base.threads import one_thread
+from spatial_zb.core.laws import fast, likelihood_ratios, moments, ratio_limits
 from spatial_zb.core.laws.bootstrap import draw_errors
-from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
 from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.core.likelihood.impacts import multipliers
 from spatial_zb.core.likelihood.shape import ShapeScore

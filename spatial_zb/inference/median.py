@@ -16,8 +16,7 @@ from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
-from spatial_zb.core.laws import nuisance
-from spatial_zb.core.laws.samples import SampleModel
+from spatial_zb.core.laws import SampleModel, nuisance
 from spatial_zb.core.laws.score import (
     DEAR_GRID,
     SPECTRAL_UNITS,

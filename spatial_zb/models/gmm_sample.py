@@ -14,7 +14,7 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.shape_rows import RowWeights, row_places
-from spatial_zb.core.system.arrays import Links, SystemArrays
+from spatial_zb.core.system import Links, SystemArrays
 from spatial_zb.core.system.moments import (
     Instruments,
     Projected,
@@ -39,7 +39,7 @@ class GmmSample:
     The lags are None without an error process. ``names`` are the terms of Z, ``endogenous`` positions among
     them; ``used`` and ``dropped`` are names of instruments; ``shape`` is (T*, n); ``centred`` says that each
     period was demeaned. Of a panel of another shape T* is T, rows that are absent are zero, so that sums over rows and by
-    unit do not see them, ``rows`` are as in :class:`~spatial_zb.core.system.arrays.SystemArrays`, and ``effects`` (M, r) an
+    unit do not see them, ``rows`` are as in :class:`~spatial_zb.core.system.SystemArrays`, and ``effects`` (M, r) an
     orthonormal basis of them where rows are not in deviations and units are few.
     """
 

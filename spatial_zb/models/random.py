@@ -20,6 +20,7 @@ from spatial_zb.core.likelihood.covariance import (
 from spatial_zb.core.likelihood.errors import Errors, errors_of, place_test
 from spatial_zb.core.logdet.entries import QuadraticForms
 from spatial_zb.core.logdet.traces import Traces, filter_traces
+from spatial_zb.core.random import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.random.maximum import (
     RandomMaximum,
     even_variances,
@@ -28,7 +29,6 @@ from spatial_zb.core.random.maximum import (
     random_information,
     spread_variances,
 )
-from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.transforms import column_basis, demean, orthogonal_base
 from spatial_zb.models.certainty import (
     Certainty,

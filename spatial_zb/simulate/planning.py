@@ -19,7 +19,7 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import average_effects, multipliers, no_multipliers
-from spatial_zb.core.system.arrays import average_impacts
+from spatial_zb.core.system import average_impacts
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.system import sources_of

@@ -14,7 +14,7 @@ from spatial_zb.base.arguments import Rng, check_count, gathered, random_generat
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.core.logdet.factors import largest_sums
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.core.system.arrays import system_solver
+from spatial_zb.core.system import system_solver
 from spatial_zb.core.transforms import spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.system.spec import SystemSpec

@@ -9,7 +9,7 @@ import pytest
 from dense_matrices import all_matrices
 from scipy import sparse, stats
 
-from spatial_zb.core.statistics.moran import moran_i, moran_permutations, normal_p_value, permutation_p_value
+from spatial_zb.core.statistics import moran_i, moran_permutations, normal_p_value, permutation_p_value
 
 MATRICES = all_matrices()
 FULL = [name for name in MATRICES if "islands" not in name]
@@ -108,7 +108,7 @@ def test_the_p_value_is_uniform_under_randomness():
 def test_chunks_do_not_change_the_draws(monkeypatch):
     W, x = MATRICES["row"], np.arange(12.0)
     whole = moran_permutations(x, W, 50, np.random.default_rng(9))
-    monkeypatch.setattr("spatial_zb.core.statistics.moran.CHUNK", 36)
+    monkeypatch.setattr("spatial_zb.core.statistics.CHUNK", 36)
     np.testing.assert_allclose(moran_permutations(x, W, 50, np.random.default_rng(9)), whole, rtol=1e-12)
 
 

@@ -10,8 +10,8 @@ import pytest
 from small_examples import twelve_units
 
 import spatial_zb as zb
+from spatial_zb.core.laws import likelihood_ratios, moments, ratio_limits
 from spatial_zb.core.laws.replicates import estimate_all, inverses, spectrum
-from spatial_zb.core.laws.samples import likelihood_ratios, moments, ratio_limits
 from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.inference.bootstrap.static import generator_of
 

@@ -8,7 +8,7 @@ from scipy import sparse
 from small_examples import weights_of
 
 from spatial_zb.core.logdet import eigenvalues
-from spatial_zb.core.system.arrays import (
+from spatial_zb.core.system import (
     Sources,
     average_impacts,
     coefficient_matrices,

@@ -21,8 +21,8 @@ from spatial_zb import (
     fit_durbin,
 )
 from spatial_zb.base.errors import DataError, SpecificationError
+from spatial_zb.core import statistics as core
 from spatial_zb.core.likelihood.tests import residual_moran_i
-from spatial_zb.core.statistics import moran as core
 from spatial_zb.core.transforms import demean
 from spatial_zb.explore import bivariate_moran, geary, general_g, lee, moran, pooled_moran, residual_moran
 

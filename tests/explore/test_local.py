@@ -13,8 +13,8 @@ from scipy import sparse
 
 from spatial_zb import Panel, SpatialZbWarning, as_weights
 from spatial_zb.base.errors import DataError, SpecificationError, WeightsError
+from spatial_zb.core.statistics import adjusted_p_values
 from spatial_zb.core.statistics import local as core
-from spatial_zb.core.statistics.moran import adjusted_p_values
 from spatial_zb.explore import lee, local_bivariate_moran, local_g, local_moran, moran
 from spatial_zb.explore.checks import permutations_for
 from spatial_zb.report.maps.shaded import CLUSTERS

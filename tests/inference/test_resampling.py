@@ -10,8 +10,8 @@ from small_examples import durbin_fit, ring, star
 
 import spatial_zb as zb
 from spatial_zb.base.execute import Execution
+from spatial_zb.core.laws import Moments, moments, solve_moments
 from spatial_zb.core.laws.bootstrap import bca_limits, draw_errors, studentised_limits
-from spatial_zb.core.laws.samples import Moments, moments, solve_moments
 from spatial_zb.core.transforms import demean, transformed_sample
 from spatial_zb.inference.bootstrap import bootstrap, one_by_one, source_of
 from spatial_zb.inference.bootstrap.record import effects_of

@@ -12,8 +12,8 @@ from scipy import optimize, sparse
 from small_examples import directed_knn
 
 import spatial_zb as zb
+from spatial_zb.core import random as unit_spread
 from spatial_zb.core.random import maximum
-from spatial_zb.core.random import profile as unit_spread
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -9,7 +9,7 @@ from scipy import linalg, optimize
 from small_examples import MUTUAL, rook, weights_of
 
 import spatial_zb as zb
-from spatial_zb.core.system.arrays import system_solver
+from spatial_zb.core.system import system_solver
 from spatial_zb.core.system.fiml import SystemLikelihood
 from spatial_zb.core.system.scores import quasi_covariance
 from spatial_zb.data.panel import Panel

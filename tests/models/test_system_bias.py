@@ -13,8 +13,8 @@ from small_examples import MUTUAL, circle, directed_knn, lopsided_circle, unequa
 
 import spatial_zb as zb
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.core.system import SystemArrays, coefficient_matrices
 from spatial_zb.core.system import instruments as many_instruments
-from spatial_zb.core.system.arrays import SystemArrays, coefficient_matrices
 from spatial_zb.core.system.instrumental import instrumental
 from spatial_zb.core.system.instruments import recentred, weighted_spectrum
 from spatial_zb.models.system import fit_system

@@ -22,7 +22,7 @@ from scipy import sparse
 
 from spatial_zb import DurbinSpec, Panel, Weights, build_panel, fit_durbin, moran, spatial_effects
 from spatial_zb.core.likelihood import maximise
-from spatial_zb.core.statistics.moran import moran_i
+from spatial_zb.core.statistics import moran_i
 from spatial_zb.core.transforms import cross_products, demean, spatial_lag, transformed_sample
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")

@@ -11,8 +11,8 @@ from pictures import clean, lines_of
 
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.base.text import Text
+from spatial_zb.core.statistics import bivariate_moran, moran_i
 from spatial_zb.core.statistics.dispersion import within_sd
-from spatial_zb.core.statistics.moran import bivariate_moran, moran_i
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.placement import HALO, outside, overlaps, text_boxes, wrap

@@ -25,7 +25,7 @@ from spatial_zb import (
     moran,
     weights,
 )
-from spatial_zb.core.statistics.moran import permutation_p_value
+from spatial_zb.core.statistics import permutation_p_value
 from spatial_zb.simulate import durbin as simulate_durbin
 from spatial_zb.weights import build as common
 from spatial_zb.weights.files import read

@@ -46,7 +46,7 @@ import numpy as np
 from scipy import sparse, special
 
 from spatial_zb.core import Array, Values
-from spatial_zb.core.laws.samples import SampleModel
+from spatial_zb.core.laws import SampleModel
 from spatial_zb.core.likelihood import maximise, spatial_values
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import FixedEffects, TransformedSample, cross_products, demean, spatial_lag

@@ -26,9 +26,7 @@ from dataclasses import replace
 import numpy as np
 
 from spatial_zb.core import Array
-from spatial_zb.core.laws.bootstrap import Generator
-from spatial_zb.core.laws.random import CURVE, S_END, Estimates, MixedModel, RandomModel
-from spatial_zb.core.laws.samples import (
+from spatial_zb.core.laws import (
     SampleModel,
     lag_all,
     moments,
@@ -36,6 +34,8 @@ from spatial_zb.core.laws.samples import (
     solve_moments,
     transform_all,
 )
+from spatial_zb.core.laws.bootstrap import Generator
+from spatial_zb.core.laws.random import CURVE, S_END, Estimates, MixedModel, RandomModel
 from spatial_zb.core.laws.score import DrawnErrors
 from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.core.logdet.traces import filter_solver

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.core import Array
+from spatial_zb.core.laws import SampleModel, Samples, spectrum, to_columns, transform_all
 from spatial_zb.core.laws.replicates import inverses, means, quadratic_traces
-from spatial_zb.core.laws.samples import SampleModel, Samples, spectrum, to_columns, transform_all
 from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.core.logdet import LogDet
+from spatial_zb.core.random import Mixed
 from spatial_zb.core.random.maximum import LAG_POINTS, S_GRID, S_MAX
-from spatial_zb.core.random.profile import Mixed
 
 #: Newton steps of the climb at most, halvings of one; steps this small need no look at the height; where it ends.
 ROUNDS, HALVINGS, SMALL, DONE = 100, 40, 1e-6, 1e-12

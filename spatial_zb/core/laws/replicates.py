@@ -2,7 +2,7 @@
 
 Estimates of many samples of one model at once: the likelihood of :mod:`spatial_zb.core.likelihood`, vectorised.
 
-The likelihoods are those of :mod:`spatial_zb.core.laws.samples`. The expected information is that of
+The likelihoods are those of :mod:`spatial_zb.core.laws`. The expected information is that of
 :func:`spatial_zb.core.likelihood.covariance.information`, with G = W(I − ρW)⁻¹ = P diag(ω/(1 − ρω)) P⁻¹ for all ρ* at once;
 tests/core/test_replicates.py holds both to the estimators of single samples.
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.core import Array
-from spatial_zb.core.laws.samples import (
+from spatial_zb.core.laws import (
     Curves,
     SampleModel,
     Samples,

@@ -28,8 +28,7 @@ import numpy as np
 import scipy
 
 from spatial_zb.core import Array
-from spatial_zb.core.laws.replicates import spectrum
-from spatial_zb.core.laws.samples import (
+from spatial_zb.core.laws import (
     Likelihoods,
     SampleModel,
     lagged_basis,
@@ -37,6 +36,7 @@ from spatial_zb.core.laws.samples import (
     to_columns,
     transform_all,
 )
+from spatial_zb.core.laws.replicates import spectrum
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import spatial_lag
 

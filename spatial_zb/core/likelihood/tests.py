@@ -22,7 +22,7 @@ from spatial_zb.core import Array, chi2_tail, f_tail
 from spatial_zb.core.likelihood.covariance import Residuals, information
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint, expected_derivative, score_variance
 from spatial_zb.core.logdet.traces import Traces
-from spatial_zb.core.statistics.moran import Result
+from spatial_zb.core.statistics import Result
 from spatial_zb.core.transforms import FixedEffects, TransformedSample, demean, spatial_lag
 
 #: A variance whose smallest eigenvalue or pivot, at unit diagonal, is below these is singular up to rounding.

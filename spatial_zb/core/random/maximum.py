@@ -39,7 +39,7 @@ from spatial_zb.core.logdet.traces import (
     filter_applier,
     unit_columns,
 )
-from spatial_zb.core.random.profile import RandomProfile, Spread, apply_between, concentrate, split_means
+from spatial_zb.core.random import RandomProfile, Spread, apply_between, concentrate, split_means
 
 ErrorStructure = Literal["baltagi", "kkp"]
 

@@ -29,7 +29,7 @@ from spatial_zb.core.likelihood import follow_roots
 from spatial_zb.core.likelihood.tests import WeightMoments, flat, quadratic_form, sum_of_squares
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.logdet.traces import Traces
-from spatial_zb.core.random.profile import Mixed
+from spatial_zb.core.random import Mixed
 from spatial_zb.core.transforms import column_basis
 
 #: Where ln(1 + Tφ) of the random-effects likelihood is looked for.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.statistics.moran import Alternative
+from spatial_zb.core.statistics import Alternative
 
 #: Permutations drawn from one random stream. Part of the definition of the result, not a tuning knob.
 BLOCK = 1_000

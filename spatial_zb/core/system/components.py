@@ -18,7 +18,7 @@ import numpy as np
 from scipy import linalg
 
 from spatial_zb.core import Array
-from spatial_zb.core.system.arrays import SystemArrays
+from spatial_zb.core.system import SystemArrays
 from spatial_zb.core.system.identification import Covariance
 from spatial_zb.core.system.instrumental import scaled_inverse, weighted_blocks
 from spatial_zb.core.system.moments import by_unit, forward_deviations, independent_columns, white

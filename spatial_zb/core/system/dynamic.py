@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.core.system.arrays import Links, SystemArrays, coefficient_matrices, system_solver
+from spatial_zb.core.system import Links, SystemArrays, coefficient_matrices, system_solver
 from spatial_zb.core.system.fiml import DECREMENT, EDGE, MAX_STEPS, SystemLikelihood, maximise_system
 from spatial_zb.core.system.moments import forward_deviations
 from spatial_zb.core.transforms import FixedEffects, spatial_lag

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import UNIT_ROOT_TOLERANCE
-from spatial_zb.core.system.arrays import (
+from spatial_zb.core.system import (
     SystemArrays,
     coefficient_matrices,
 )

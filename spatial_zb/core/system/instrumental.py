@@ -20,7 +20,7 @@ from scipy import linalg, sparse
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_solver
-from spatial_zb.core.system.arrays import SystemArrays
+from spatial_zb.core.system import SystemArrays
 from spatial_zb.core.system.identification import Covariance
 from spatial_zb.core.system.instruments import WeightedSpectrum, recentred
 from spatial_zb.core.system.moments import (

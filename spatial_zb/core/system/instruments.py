@@ -30,7 +30,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigs
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import symmetriser
 from spatial_zb.core.logdet.factors import largest_sums
-from spatial_zb.core.system.arrays import SystemArrays, coefficient_matrices
+from spatial_zb.core.system import SystemArrays, coefficient_matrices
 
 #: Up to this many units all eigenvectors of W are found; above, powers of W.
 EIGEN_UNITS = 400

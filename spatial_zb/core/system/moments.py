@@ -94,11 +94,6 @@ class Instruments:
         """Number of independent instruments h."""
         return self.basis.shape[1]
 
-    @property
-    def dof(self) -> int:
-        """N − h."""
-        return self.observations - self.count
-
 
 @dataclass(frozen=True, slots=True)
 class Projected:

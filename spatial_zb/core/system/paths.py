@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.system.arrays import Links, coefficient_matrices, system_solver
+from spatial_zb.core.system import Links, coefficient_matrices, system_solver
 from spatial_zb.core.system.dynamic import Carried
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.core import Array
-from spatial_zb.core.system.arrays import SystemArrays, coefficient_matrices
+from spatial_zb.core.system import SystemArrays, coefficient_matrices
 from spatial_zb.core.system.fiml import (
     DECREMENT,
     EDGE,

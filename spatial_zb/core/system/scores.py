@@ -34,7 +34,7 @@ from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.logdet.entries import FEWEST, PAIR_SIGNS, PAIR_UNITS, dissect, inverse_diagonal
 from spatial_zb.core.logdet.factors import factorise, largest_sums, random_signs
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.core.system.arrays import (
+from spatial_zb.core.system import (
     COLUMNS,
     SystemArrays,
     SystemGenerator,

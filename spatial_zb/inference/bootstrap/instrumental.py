@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array, Values
+from spatial_zb.core.laws import lag_all, solve_all
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors
-from spatial_zb.core.laws.samples import lag_all, solve_all
-from spatial_zb.core.system.arrays import SystemArrays
+from spatial_zb.core.system import SystemArrays
 from spatial_zb.core.system.instruments import (
     WeightedSpectrum,
     many_columns,

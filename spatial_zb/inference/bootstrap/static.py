@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, SpecificationError
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
+from spatial_zb.core.laws import SampleModel, fast, spectral, symmetric_in_both
 from spatial_zb.core.laws.bootstrap import (
     Generator,
     Scheme,
@@ -23,7 +24,6 @@ from spatial_zb.core.laws.bootstrap import (
     population_value,
 )
 from spatial_zb.core.laws.replicates import Replicates, estimate_all
-from spatial_zb.core.laws.samples import SampleModel, fast, spectral, symmetric_in_both
 from spatial_zb.core.likelihood import spatial_values
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.likelihood.shape_rows import RowFilter

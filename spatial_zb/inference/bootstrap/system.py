@@ -18,7 +18,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors, error_pool, independent_parts
 from spatial_zb.core.laws.replicates import inverses
-from spatial_zb.core.system.arrays import (
+from spatial_zb.core.system import (
     Sources,
     SystemArrays,
     SystemGenerator,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
+from spatial_zb.core.laws import SampleModel, Samples, lag_all, solve_all, spectral, transform_all
 from spatial_zb.core.laws.bootstrap import (
     Scheme,
     draw_components,
@@ -27,9 +28,8 @@ from spatial_zb.core.laws.bootstrap import (
 )
 from spatial_zb.core.laws.random import estimate_random
 from spatial_zb.core.laws.replicates import estimate_all, replicated_correction
-from spatial_zb.core.laws.samples import SampleModel, Samples, lag_all, solve_all, spectral, transform_all
 from spatial_zb.core.likelihood import Maximum, spatial_values
-from spatial_zb.core.random.profile import apply_between, make_spread
+from spatial_zb.core.random import apply_between, make_spread
 from spatial_zb.core.transforms import (
     TransformedSample,
     column_basis,

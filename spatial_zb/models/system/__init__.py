@@ -16,7 +16,7 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_on
 from spatial_zb.base.notes import tell
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
-from spatial_zb.core.system.arrays import SystemArrays
+from spatial_zb.core.system import SystemArrays
 from spatial_zb.core.system.components import error_components
 from spatial_zb.core.system.dynamic import follow
 from spatial_zb.core.system.fiml import (

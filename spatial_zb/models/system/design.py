@@ -14,7 +14,7 @@ from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.shape_rows import row_weights
-from spatial_zb.core.system.arrays import SystemArrays, lag_stacked, within_residuals
+from spatial_zb.core.system import SystemArrays, lag_stacked, within_residuals
 from spatial_zb.core.system.components import Strata, split_strata
 from spatial_zb.core.system.identification import Identification
 from spatial_zb.core.system.instruments import WeightedSpectrum

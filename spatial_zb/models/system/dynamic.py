@@ -15,7 +15,7 @@ from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
-from spatial_zb.core.system.arrays import Links, within_residuals
+from spatial_zb.core.system import Links, within_residuals
 from spatial_zb.core.system.dynamic import Carried, CarriedGenerator
 from spatial_zb.core.system.fiml import SigmaForm, SystemLikelihood, slopes_of
 from spatial_zb.core.system.scores import (

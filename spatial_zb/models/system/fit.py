@@ -17,7 +17,7 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.results import Degrees
 from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.errors import Errors, correlation_test
-from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
+from spatial_zb.core.system import coefficient_matrices, within_residuals
 from spatial_zb.core.system.fiml import SigmaForm
 from spatial_zb.core.system.identification import (
     Exclusions,

@@ -11,7 +11,7 @@ import numpy as np
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.text import Text
-from spatial_zb.core.system.arrays import Links
+from spatial_zb.core.system import Links
 from spatial_zb.core.system.identification import Identification, generic_rank, rank_condition
 from spatial_zb.core.transforms import FixedEffects
 from spatial_zb.models.design import refuse_empty_rows

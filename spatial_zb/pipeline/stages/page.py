@@ -11,7 +11,7 @@ import pandas as pd
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
-from spatial_zb.core.statistics.moran import moran_i
+from spatial_zb.core.statistics import moran_i
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import effects_by_unit
 from spatial_zb.effects.system import units_of_system

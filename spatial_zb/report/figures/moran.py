@@ -12,7 +12,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.core.statistics.moran import bivariate_moran, moran_i
+from spatial_zb.core.statistics import bivariate_moran, moran_i
 from spatial_zb.report.drawing.frame import (
     LABEL_PAD,
     PLAIN,
@@ -77,7 +77,7 @@ def moran_scatter(
     With z the values less their mean in population standard deviations, the plot shows z against
     (n/S₀) W z, with n the units that have neighbours and S₀ the sum of all weights. The factor is one for a
     row-normalised W; the axis says so when it is not. With it the slope of the line, z'(n/S₀)Wz / z'z, is
-    Moran's I of :func:`~spatial_zb.core.statistics.moran.moran_i` for any W (Anselin 1996, in Fischer, Scholten & Unwin,
+    Moran's I of :func:`~spatial_zb.core.statistics.moran_i` for any W (Anselin 1996, in Fischer, Scholten & Unwin,
     Spatial Analytical Perspectives on GIS, pp. 111-125).
 
     Parameters
