@@ -6,7 +6,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.core.indices import concentration as arrays
+from spatial_zb.core import indices as arrays
 from spatial_zb.indices.tables import (
     PERIOD,
     along,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import DataError, listed, listed_zh, not_one_of
 from spatial_zb.base.text import Text
-from spatial_zb.core.indices import specialisation as arrays
+from spatial_zb.core import indices as arrays
 from spatial_zb.indices.tables import (
     PERIOD,
     UNIT_TOTAL,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatial_zb.base.errors import DataError, SpatialZbError, SpecificationError
-from spatial_zb.core.indices.specialisation import location_quotient
+from spatial_zb.core.indices import location_quotient
 from spatial_zb.data.expressions import compile_expression, compile_expressions, derive
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from spatial_zb.base.errors import DataError, SpecificationError
+from spatial_zb.core import indices as formulas
 from spatial_zb.core.indices import composite as co
-from spatial_zb.core.indices import concentration, specialisation
+from spatial_zb.core.statistics import dispersion
 
 # Sums of products of a few hundred shares: round-off only.
 EXACT = 1e-12
@@ -31,7 +32,7 @@ CHECKS = {"floats", "numbers", "amounts", "unit_table", "refuse", "shares_along"
 
 
 def test_the_examples_in_the_docstrings() -> None:
-    results = [doctest.testmod(module) for module in (specialisation, concentration, co)]
+    results = [doctest.testmod(module) for module in (formulas, co, dispersion)]
     assert not any(result.failed for result in results)
     assert sum(result.attempted for result in results) >= 14
 
@@ -39,7 +40,7 @@ def test_the_examples_in_the_docstrings() -> None:
 def test_every_public_function_has_an_example() -> None:
     for name, item in [
         (n, f)
-        for m in (specialisation, concentration, co)
+        for m in (formulas, co)
         for n, f in vars(m).items()
         if n not in CHECKS and not n.startswith("_") and getattr(f, "__module__", None) == m.__name__
     ]:
@@ -53,24 +54,22 @@ def test_every_public_function_has_an_example() -> None:
 def test_location_quotients_weighted_by_size_average_to_one(employment: np.ndarray) -> None:
     total = employment.sum(axis=1)
     for sector in employment.T:
-        quotient = specialisation.location_quotient(sector, total, sector.sum(), total.sum())
+        quotient = formulas.location_quotient(sector, total, sector.sum(), total.sum())
         assert np.average(quotient, weights=total) == pytest.approx(1.0, abs=EXACT)
 
 
 def test_the_location_quotient_is_one_where_the_unit_is_the_reference() -> None:
-    assert specialisation.location_quotient(7.0, 31.0, 7.0, 31.0) == pytest.approx(1.0, abs=EXACT)
+    assert formulas.location_quotient(7.0, 31.0, 7.0, 31.0) == pytest.approx(1.0, abs=EXACT)
 
 
 def test_location_quotients_of_a_panel_use_the_reference_of_their_period() -> None:
     part, total = np.array([[1.0, 2.0], [1.0, 2.0]]), np.full((2, 2), 10.0)
-    quotient = specialisation.location_quotient(
-        part, total, np.array([[1.0], [2.0]]), np.array([[10.0], [10.0]])
-    )
+    quotient = formulas.location_quotient(part, total, np.array([[1.0], [2.0]]), np.array([[10.0], [10.0]]))
     np.testing.assert_allclose(quotient, [[1.0, 2.0], [0.5, 1.0]], rtol=EXACT)
 
 
 def test_a_blank_cell_of_a_location_quotient_stays_blank() -> None:
-    assert np.isnan(specialisation.location_quotient([np.nan, 1.0], [2.0, 2.0], 1.0, 2.0)).tolist() == [
+    assert np.isnan(formulas.location_quotient([np.nan, 1.0], [2.0, 2.0], 1.0, 2.0)).tolist() == [
         True,
         False,
     ]
@@ -79,12 +78,12 @@ def test_a_blank_cell_of_a_location_quotient_stays_blank() -> None:
 # --- scale, order and bounds -------------------------------------------------------------------------------
 
 OF_TABLES = {
-    "hhi": lambda e: specialisation.hhi(e, axis=0),
-    "krugman": specialisation.krugman_specialisation,
-    "gini": concentration.locational_gini,
-    "ellison_glaeser": lambda e: concentration.ellison_glaeser(e, [0.1, 0.02, 0.3, 0.0]),
-    "group": lambda e: concentration.ellison_glaeser_coagglomeration(e, [0.1, 0.02, 0.3, 0.0]),
-    "pairs": concentration.pairwise_coagglomeration,
+    "hhi": lambda e: formulas.hhi(e, axis=0),
+    "krugman": formulas.krugman_specialisation,
+    "gini": formulas.locational_gini,
+    "ellison_glaeser": lambda e: formulas.ellison_glaeser(e, [0.1, 0.02, 0.3, 0.0]),
+    "group": lambda e: formulas.ellison_glaeser_coagglomeration(e, [0.1, 0.02, 0.3, 0.0]),
+    "pairs": formulas.pairwise_coagglomeration,
 }
 
 
@@ -97,34 +96,32 @@ def test_indices_do_not_depend_on_the_unit_of_measurement(index, employment: np.
 def test_indices_do_not_depend_on_the_order_of_units(index, employment: np.ndarray, rng) -> None:
     order = rng.permutation(len(employment))
     shuffled, kept = index(employment[order]), index(employment)
-    if index is specialisation.krugman_specialisation:  # one value per unit moves with its unit
+    if index is formulas.krugman_specialisation:  # one value per unit moves with its unit
         kept = kept[order]
     np.testing.assert_allclose(shuffled, kept, rtol=1e-10)
 
 
 def test_an_even_spread_has_no_concentration() -> None:
     even = np.outer([1.0, 2.0, 5.0], [10.0, 30.0])
-    np.testing.assert_allclose(specialisation.krugman_specialisation(even), 0.0, atol=EXACT)
-    np.testing.assert_allclose(concentration.locational_gini(even), 0.0, atol=EXACT)
-    np.testing.assert_allclose(concentration.ellison_glaeser(even, [0.0, 0.0]), 0.0, atol=EXACT)
-    assert concentration.theil(even[:, 0], even.sum(axis=1)).total == pytest.approx(0.0, abs=EXACT)
-    np.testing.assert_allclose(specialisation.hhi(np.ones(8)), 1 / 8, rtol=EXACT)
+    np.testing.assert_allclose(formulas.krugman_specialisation(even), 0.0, atol=EXACT)
+    np.testing.assert_allclose(formulas.locational_gini(even), 0.0, atol=EXACT)
+    np.testing.assert_allclose(formulas.ellison_glaeser(even, [0.0, 0.0]), 0.0, atol=EXACT)
+    assert dispersion.theil(even[:, 0], even.sum(axis=1)).total == pytest.approx(0.0, abs=EXACT)
+    np.testing.assert_allclose(formulas.hhi(np.ones(8)), 1 / 8, rtol=EXACT)
 
 
 def test_all_in_one_unit_is_the_most_there_can_be() -> None:
     reference = np.array([10.0, 20.0, 70.0])
     alone = np.array([[1.0], [0.0], [0.0]])
-    assert specialisation.hhi(alone[:, 0]) == 1.0
-    assert concentration.locational_gini(alone, reference)[0] == pytest.approx(1 - 0.1, abs=EXACT)
-    assert concentration.theil(alone[:, 0], reference).total == pytest.approx(np.log(10), abs=EXACT)
+    assert formulas.hhi(alone[:, 0]) == 1.0
+    assert formulas.locational_gini(alone, reference)[0] == pytest.approx(1 - 0.1, abs=EXACT)
+    assert dispersion.theil(alone[:, 0], reference).total == pytest.approx(np.log(10), abs=EXACT)
 
 
 def test_the_gini_against_equal_units_is_the_mean_difference(rng: np.random.Generator) -> None:
     values = rng.gamma(1.0, 1.0, 12)
     difference = np.abs(values[:, None] - values).mean() / (2 * values.mean())
-    assert concentration.locational_gini(values[:, None], np.ones(12))[0] == pytest.approx(
-        difference, abs=EXACT
-    )
+    assert formulas.locational_gini(values[:, None], np.ones(12))[0] == pytest.approx(difference, abs=EXACT)
 
 
 # --- Ellison and Glaeser -----------------------------------------------------------------------------------
@@ -139,7 +136,7 @@ def test_plants_thrown_at_random_have_an_expected_index_of_zero(rng: np.random.G
     employment = np.zeros((4, draws))
     for plant, size in enumerate(sizes):
         employment[places[:, plant], np.arange(draws)] += size
-    gamma = concentration.ellison_glaeser(employment, np.full(draws, specialisation.hhi(sizes)), chances)
+    gamma = formulas.ellison_glaeser(employment, np.full(draws, formulas.hhi(sizes)), chances)
     assert abs(gamma.mean()) < 4 * gamma.std() / np.sqrt(draws)
     assert np.abs(gamma).max() > 0.1  # single draws are far from zero
 
@@ -147,23 +144,23 @@ def test_plants_thrown_at_random_have_an_expected_index_of_zero(rng: np.random.G
 def test_the_index_of_a_group_is_the_weighted_mean_of_its_pairs(employment: np.ndarray) -> None:
     """Ellison-Glaeser of the group = Ellison-Glaeser-Kerr of the pairs, weights w_j w_k: plant sizes drop out."""
     reference = employment.sum(axis=1)
-    pairs = concentration.pairwise_coagglomeration(employment, reference)
+    pairs = formulas.pairwise_coagglomeration(employment, reference)
     size = employment.sum(axis=0) / employment.sum()
     weights = np.outer(size, size)
     np.fill_diagonal(weights, 0.0)
     expected = np.sum(weights * pairs) / weights.sum()
     for plants in ([0.0] * 4, [0.1, 0.02, 0.3, 0.4]):
-        assert concentration.ellison_glaeser_coagglomeration(employment, plants) == pytest.approx(
+        assert formulas.ellison_glaeser_coagglomeration(employment, plants) == pytest.approx(
             expected, abs=EXACT
         )
 
 
 def test_pairs_are_symmetric_and_their_diagonal_is_the_concentration_without_plants(employment) -> None:
     reference = employment.sum(axis=1)
-    pairs = concentration.pairwise_coagglomeration(employment, reference)
+    pairs = formulas.pairwise_coagglomeration(employment, reference)
     np.testing.assert_array_equal(pairs, pairs.T)
     np.testing.assert_allclose(
-        np.diag(pairs), concentration.ellison_glaeser(employment, np.zeros(4), reference), rtol=1e-10
+        np.diag(pairs), formulas.ellison_glaeser(employment, np.zeros(4), reference), rtol=1e-10
     )
 
 
@@ -173,17 +170,17 @@ def test_pairs_are_symmetric_and_their_diagonal_is_the_concentration_without_pla
 def test_theil_within_is_the_weighted_theil_of_the_groups(rng: np.random.Generator) -> None:
     values, population = rng.gamma(1.0, 1.0, 20), rng.gamma(2.0, 1.0, 20)
     groups = np.repeat(["a", "b", "c"], [8, 7, 5])
-    result = concentration.theil(values, population, groups)
+    result = dispersion.theil(values, population, groups)
     within = sum(
         values[groups == g].sum()
         / values.sum()
-        * concentration.theil(values[groups == g], population[groups == g]).total
+        * dispersion.theil(values[groups == g], population[groups == g]).total
         for g in "abc"
     )
     assert result.within == pytest.approx(within, abs=EXACT)
     assert result.total == pytest.approx(result.between + result.within, abs=EXACT)
-    assert concentration.theil(values, population).between == pytest.approx(0.0, abs=EXACT)
-    assert concentration.theil(values, population, range(20)).within == pytest.approx(0.0, abs=EXACT)
+    assert dispersion.theil(values, population).between == pytest.approx(0.0, abs=EXACT)
+    assert dispersion.theil(values, population, range(20)).within == pytest.approx(0.0, abs=EXACT)
 
 
 # --- composite indices -------------------------------------------------------------------------------------
@@ -266,57 +263,57 @@ def test_grades(degree: float, words: str) -> None:
 
 TABLE = [[1.0, 2.0], [3.0, 4.0]]
 REFUSED = {
-    "share of nothing": (lambda: specialisation.share([1.0], [0.0]), DataError, "total is not positive"),
+    "share of nothing": (lambda: formulas.share([1.0], [0.0]), DataError, "total is not positive"),
     "negative part": (
-        lambda: specialisation.share([1.0, -1.0], [2.0, 2.0]),
+        lambda: formulas.share([1.0, -1.0], [2.0, 2.0]),
         DataError,
         "index 1: a part is negative",
     ),
-    "infinite": (lambda: specialisation.share([np.inf], [2.0]), DataError, "infinite"),
-    "text": (lambda: specialisation.share(["x"], [2.0]), DataError, "must be numbers"),
-    "no area": (lambda: specialisation.density([1.0], [0.0]), DataError, "area is not positive"),
-    "negative amount": (lambda: specialisation.density([-1.0], [1.0]), DataError, "amount is negative"),
+    "infinite": (lambda: formulas.share([np.inf], [2.0]), DataError, "infinite"),
+    "text": (lambda: formulas.share(["x"], [2.0]), DataError, "must be numbers"),
+    "no area": (lambda: formulas.density([1.0], [0.0]), DataError, "area is not positive"),
+    "negative amount": (lambda: formulas.density([-1.0], [1.0]), DataError, "amount is negative"),
     "sector absent": (
-        lambda: specialisation.location_quotient(0.0, 1.0, 0.0, 1.0),
+        lambda: formulas.location_quotient(0.0, 1.0, 0.0, 1.0),
         DataError,
         "absent from the reference",
     ),
-    "hhi of zeros": (lambda: specialisation.hhi([0.0, 0.0]), DataError, "is zero"),
-    "hhi of a blank": (lambda: specialisation.hhi([np.nan, 1.0]), DataError, "blank"),
+    "hhi of zeros": (lambda: formulas.hhi([0.0, 0.0]), DataError, "is zero"),
+    "hhi of a blank": (lambda: formulas.hhi([np.nan, 1.0]), DataError, "blank"),
     "one row of sectors": (
-        lambda: specialisation.krugman_specialisation([1.0, 2.0]),
+        lambda: formulas.krugman_specialisation([1.0, 2.0]),
         DataError,
         "units in rows",
     ),
     "empty unit": (
-        lambda: specialisation.krugman_specialisation([[0.0, 0.0], [1.0, 2.0]]),
+        lambda: formulas.krugman_specialisation([[0.0, 0.0], [1.0, 2.0]]),
         DataError,
         "is zero",
     ),
     "reference of another length": (
-        lambda: concentration.locational_gini(TABLE, [1.0]),
+        lambda: formulas.locational_gini(TABLE, [1.0]),
         DataError,
         "2 units",
     ),
     "unit without reference": (
-        lambda: concentration.locational_gini(TABLE, [1.0, 0.0]),
+        lambda: formulas.locational_gini(TABLE, [1.0, 0.0]),
         DataError,
         "no employment",
     ),
-    "plants of another length": (lambda: concentration.ellison_glaeser(TABLE, [0.1]), DataError, "2 sectors"),
-    "one plant": (lambda: concentration.ellison_glaeser(TABLE, [0.1, 1.0]), DataError, "single plant"),
+    "plants of another length": (lambda: formulas.ellison_glaeser(TABLE, [0.1]), DataError, "2 sectors"),
+    "one plant": (lambda: formulas.ellison_glaeser(TABLE, [0.1, 1.0]), DataError, "single plant"),
     "reference in one unit": (
-        lambda: concentration.ellison_glaeser(TABLE, [0.1, 0.1], [1.0, 0.0]),
+        lambda: formulas.ellison_glaeser(TABLE, [0.1, 0.1], [1.0, 0.0]),
         DataError,
         "one unit",
     ),
     "group of one": (
-        lambda: concentration.ellison_glaeser_coagglomeration([[1.0], [2.0]], [0.1]),
+        lambda: formulas.ellison_glaeser_coagglomeration([[1.0], [2.0]], [0.1]),
         DataError,
         "two sectors",
     ),
-    "theil lengths": (lambda: concentration.theil([1.0, 2.0], [1.0]), DataError, "do not match"),
-    "theil without people": (lambda: concentration.theil([1.0, 2.0], [1.0, 0.0]), DataError, "population"),
+    "theil lengths": (lambda: dispersion.theil([1.0, 2.0], [1.0]), DataError, "do not match"),
+    "theil without people": (lambda: dispersion.theil([1.0, 2.0], [1.0, 0.0]), DataError, "population"),
     "constant indicator": (lambda: co.entropy_weights([[1.0, 2.0], [1.0, 3.0]]), DataError, "constant"),
     "one row": (lambda: co.entropy_weights([[1.0, 2.0]]), DataError, "two rows"),
     "unknown direction": (

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from spatial_zb import AlignmentError, DataError, SpecificationError, indices
-from spatial_zb.core.indices import composite, concentration, specialisation
+from spatial_zb.core import indices as formulas
+from spatial_zb.core.indices import composite
 from spatial_zb.indices import composite as labelled_composite
 from spatial_zb.indices import concentration as labelled_concentration
 from spatial_zb.indices import specialisation as labelled_specialisation
@@ -38,40 +39,40 @@ ABROAD = pd.Series({"rd": 500.0, "food": 9000.0, "ict": 800.0})
 BY_PERIOD = {
     "location quotients": (
         lambda t: indices.location_quotients(t, ABROAD),
-        lambda a: specialisation.location_quotient(
+        lambda a: formulas.location_quotient(
             a, a.sum(axis=1, keepdims=True), ABROAD[SECTORS].to_numpy(), ABROAD.sum()
         ),
     ),
     "location quotients of the units together": (
         indices.location_quotients,
-        lambda a: specialisation.location_quotient(a, a.sum(axis=1, keepdims=True), a.sum(axis=0), a.sum()),
+        lambda a: formulas.location_quotient(a, a.sum(axis=1, keepdims=True), a.sum(axis=0), a.sum()),
     ),
     "shares": (indices.shares, lambda a: a / a.sum(axis=1, keepdims=True)),
     "density": (lambda t: indices.density(t, EVEN[::-1]), lambda a: a / EVEN.to_numpy()[:, None]),
-    "herfindahl of units": (indices.herfindahl, lambda a: specialisation.hhi(a, axis=1)),
+    "herfindahl of units": (indices.herfindahl, lambda a: formulas.hhi(a, axis=1)),
     "herfindahl of sectors": (
         lambda t: indices.herfindahl(t, "sectors"),
-        lambda a: specialisation.hhi(a, axis=0),
+        lambda a: formulas.hhi(a, axis=0),
     ),
-    "krugman": (indices.krugman_specialisation, specialisation.krugman_specialisation),
+    "krugman": (indices.krugman_specialisation, formulas.krugman_specialisation),
     "krugman abroad": (
         lambda t: indices.krugman_specialisation(t, ABROAD),
-        lambda a: specialisation.krugman_specialisation(a, ABROAD[SECTORS]),
+        lambda a: formulas.krugman_specialisation(a, ABROAD[SECTORS]),
     ),
-    "gini": (indices.locational_gini, concentration.locational_gini),
+    "gini": (indices.locational_gini, formulas.locational_gini),
     "gini against": (
         lambda t: indices.locational_gini(t, EVEN[::-1]),
-        lambda a: concentration.locational_gini(a, EVEN),
+        lambda a: formulas.locational_gini(a, EVEN),
     ),
     "ellison-glaeser": (
         lambda t: indices.ellison_glaeser(t, HHI),
-        lambda a: concentration.ellison_glaeser(a, HHI[SECTORS]),
+        lambda a: formulas.ellison_glaeser(a, HHI[SECTORS]),
     ),
     "co-agglomeration": (
         lambda t: indices.coagglomeration(t, HHI),
-        lambda a: concentration.ellison_glaeser_coagglomeration(a, HHI[SECTORS]),
+        lambda a: formulas.ellison_glaeser_coagglomeration(a, HHI[SECTORS]),
     ),
-    "pairs": (indices.pairwise_coagglomeration, concentration.pairwise_coagglomeration),
+    "pairs": (indices.pairwise_coagglomeration, formulas.pairwise_coagglomeration),
 }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spatial_zb.base.errors import DataError, SpecificationError
 from spatial_zb.base.text import Text
-from spatial_zb.core.indices.specialisation import Floats, amounts, numbers, refuse, shares_along
+from spatial_zb.core.indices import Floats, amounts, numbers, refuse, shares_along
 
 Direction = Literal["more", "less"]
 

@@ -1,8 +1,8 @@
 """How a quantity is spread over places and groups, and means, trends and correlations with intervals over the units.
 
-Deviation ellipse, Gini and its parts. For the intervals units are independent draws: values of one unit in two years
-are not. Neighbours resemble each other too, which these intervals leave out: where that is the question, Moran's I is
-the statistic.
+Deviation ellipse, Theil and Gini with their parts. For the intervals units are independent draws: values of one unit in
+two years are not. Neighbours resemble each other too, which these intervals leave out: where that is the question,
+Moran's I is the statistic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from spatial_zb.base.errors import DataError
+from spatial_zb.base.text import Text
 from spatial_zb.core import Array
+from spatial_zb.core.indices import Floats, amounts, refuse, shares_along
 
 #: Axes that differ by less than this, relative to the longer, have no direction.
 ROUND = 1e-9
@@ -132,6 +134,70 @@ def within_sd(values: ArrayLike) -> float:
     x = np.where(seen, x, 0.0)
     means = x.sum() / seen.sum() if len(x) == 1 else x.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
     return float(np.sqrt((np.where(seen, x - means, 0.0) ** 2).sum() / (seen.sum() - 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Theil:
+    """Theil index of unevenness and its parts between and within groups (``total = between + within``)."""
+
+    total: float
+    between: float
+    within: float
+
+
+def theil(
+    values: ArrayLike, population: ArrayLike | None = None, groups: Sequence[object] | None = None
+) -> Theil:
+    """Theil's T, ``Σ_i s_i ln(s_i / p_i)``: 0 where every unit has its share of the population.
+
+    s and p are shares of the values and of the population. Between groups the same formula with the groups'
+    shares; within: ``Σ_g S_g T_g``.
+
+    Parameters
+    ----------
+    values, population : array_like (n,)
+        Population default: one for every unit.
+    groups : sequence (n,), optional
+        Default: one group.
+
+    Raises
+    ------
+    DataError
+        A value is negative or not a number, a sum is zero, a population is not positive, or lengths differ.
+
+    References
+    ----------
+    Theil, H. (1967). Economics and Information Theory. North-Holland.
+
+    Examples
+    --------
+    All of it in one of two units: ln 2.
+
+    >>> round(theil([10.0, 0.0]).total, 4)
+    0.6931
+    """
+    values = amounts(values, "values").ravel()
+    population = np.ones_like(values) if population is None else amounts(population, "population").ravel()
+    labels = (
+        np.zeros(values.size, int)
+        if groups is None
+        else np.unique([str(g) for g in groups], return_inverse=True)[1]
+    )
+    if not values.size == population.size == labels.size:
+        raise DataError(
+            f"{values.size} values, {population.size} populations and {labels.size} groups do not match.",
+            f"取值{values.size}个，人口{population.size}个，分组{labels.size}个，数目不一致。",
+        )
+    refuse(population <= 0, Text("a population is not positive", "人口不为正"))
+    total = _divergence(shares_along(values, -1), shares_along(population, -1))
+    of_groups = [np.bincount(labels, amount).astype(float) for amount in (values, population)]
+    between = _divergence(*(shares_along(sums, -1) for sums in of_groups))
+    return Theil(total, between, total - between)
+
+
+def _divergence(shares: Floats, expected: Floats) -> float:
+    some = shares > 0  # s ln s tends to 0 with s
+    return float(np.sum(shares[some] * np.log(shares[some] / expected[some])))
 
 
 def gini(values: ArrayLike) -> float:

@@ -234,7 +234,7 @@ class Evaluation:
     def location_quotient(self, node: ast.Call, text: str) -> np.ndarray:
         import numpy as np
 
-        from spatial_zb.core.indices.specialisation import location_quotient
+        from spatial_zb.core.indices import location_quotient
 
         part, total = (self.value(argument, self.columns) for argument in node.args)
         ref_part, ref_total = (self.value(argument, self.reference) for argument in node.args)
@@ -254,7 +254,7 @@ class Evaluation:
         """Index of the amounts of a unit's sectors; a unit with a blank sector has none."""
         import numpy as np
 
-        from spatial_zb.core.indices.specialisation import hhi, krugman_specialisation
+        from spatial_zb.core.indices import hhi, krugman_specialisation
 
         amounts = np.stack(np.broadcast_arrays(*(self.value(a, scope) for a in node.args)), axis=-1)
         blank = np.isnan(amounts).any(axis=-1)

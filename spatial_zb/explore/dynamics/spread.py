@@ -11,8 +11,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.base.printing import Drawn, Printed
-from spatial_zb.core.indices.concentration import theil
-from spatial_zb.core.statistics.dispersion import dagum_gini, deviation_ellipse, ellipse_outline
+from spatial_zb.core.statistics.dispersion import dagum_gini, deviation_ellipse, ellipse_outline, theil
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.dynamics.densities import cells, group_labels, refuse_negative, usable
 from spatial_zb.weights.matrix import text_ids
