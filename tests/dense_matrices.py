@@ -1,10 +1,14 @@
-"""Weights matrices of every kind the algebra has to survive, small enough for dense checks."""
+"""Weights matrices of every kind the algebra has to survive, small enough for dense checks, and distances of all pairs."""
 
 from __future__ import annotations
 
+import geopandas as gpd
 import numpy as np
 from scipy import sparse
 from small_examples import rook
+
+from spatial_zb.base.text import Text
+from spatial_zb.weights.build import places
 
 
 def _grid(rows: int, columns: int) -> np.ndarray:
@@ -54,3 +58,11 @@ def all_matrices() -> dict[str, sparse.csr_array]:
 
 #: Every row sums to one, so that Wι = ι.
 ROW_NORMALISED = ("row", "weighted_row", "knn_complex", "disconnected_row", "directed_cycle", "equal")
+
+
+def distances_km(regions: gpd.GeoDataFrame, metric: str = "geodesic") -> np.ndarray:
+    """Distances between centroids, (n, n), in kilometres, filled in pair by pair."""
+    measured = places(regions, metric).all_pairs(Text.of(""))
+    out = np.zeros((len(regions),) * 2)
+    out[measured.i, measured.j] = measured.km
+    return out + out.T

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
-from spatial_zb.weights.build.distance import distances_km
 
 from .places import OUT, PERIODS, ROOT, SIZES, complete, weights
 
@@ -36,7 +35,8 @@ def map_of(n: int) -> tuple[zb.Weights, np.ndarray]:
         ROOT / "shapefiles" / ("zhejiang_counties.shp" if n == 90 else "delta_cities.shp")
     )
     regions = regions[regions["prov"] == "浙江省"] if n == 11 else regions
-    return zb.weights.kilometres(regions), distances_km(regions)
+    km = zb.weights.kilometres(regions)
+    return km, km.matrix.toarray()
 
 
 def field(km: np.ndarray, reach: float, T: int, rng: np.random.Generator) -> np.ndarray:

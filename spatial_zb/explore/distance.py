@@ -32,7 +32,7 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec, Estimation, Estimator, by_estimation
-from spatial_zb.weights.build.distance import Links, places
+from spatial_zb.weights.build import Links, places
 from spatial_zb.weights.matrix import Weights, text_ids
 
 if TYPE_CHECKING:

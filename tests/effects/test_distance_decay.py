@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from dense_matrices import distances_km
 
 import spatial_zb as zb
 from spatial_zb import (
@@ -19,7 +20,6 @@ from spatial_zb import (
 )
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore import distance
-from spatial_zb.weights.build.distance import distances_km
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -473,7 +473,7 @@ def test_58_a_bow_tie_is_mended_and_named(tmp_path):
 
 
 def test_54_distances_are_kilometres_on_the_ellipsoid_not_degrees(delta):
-    from spatial_zb.weights.build.distance import distances_km
+    from dense_matrices import distances_km
 
     pair = delta[delta["name_en"].isin(["Hangzhou", "Ningbo"])]
     assert distances_km(pair)[0, 1] == pytest.approx(distances_km(pair.to_crs(4549))[0, 1], rel=1e-3)

@@ -6,12 +6,12 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+from dense_matrices import distances_km
 from libpysal.graph import Graph
 from shapely.affinity import translate
 from shapely.geometry import box
 
 from spatial_zb import SpatialZbWarning, WeightsError, weights
-from spatial_zb.weights.build.distance import distances_km
 
 ISLAND = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

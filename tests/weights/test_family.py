@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from dense_matrices import distances_km
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -17,7 +18,7 @@ from spatial_zb import weights as zw
 from spatial_zb.base.errors import AlignmentError, DataError, SpatialZbError, SpatialZbWarning, WeightsError
 from spatial_zb.weights import build as common
 from spatial_zb.weights.build import adjacency as borders
-from spatial_zb.weights.build.distance import distances_km, places
+from spatial_zb.weights.build import places
 from spatial_zb.weights.matrix import Weights
 
 #: Geodesic distances are computed to nanometres; products of a few of them lose a few more bits.

@@ -13,8 +13,7 @@ from scipy import sparse
 from spatial_zb.base.errors import WeightsError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
-from spatial_zb.weights.build import named
-from spatial_zb.weights.build.distance import places
+from spatial_zb.weights.build import named, places
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -16,8 +16,7 @@ from scipy import sparse
 from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.weights.build import finish, layer_ids, unit_values
-from spatial_zb.weights.build.distance import Links, Metric, places, refuse_coincident
+from spatial_zb.weights.build import Links, Metric, finish, layer_ids, places, unit_values
 from spatial_zb.weights.build.islands import Islands, check_islands, settle
 from spatial_zb.weights.matrix import Weights, match_units
 
@@ -49,7 +48,7 @@ def knn(
         )
     found, km = where.nearest(k)
     i = np.repeat(np.arange(n), k)
-    refuse_coincident(Links(i, found.ravel(), km.ravel()), ids, Text("order of nearness", "远近次序"))
+    _refuse_coincident(Links(i, found.ravel(), km.ravel()), ids, Text("order of nearness", "远近次序"))
     matrix = sparse.csr_array((np.ones(n * k), (i, found.ravel())), shape=(n, n))
     return finish(matrix, ids, label or f"knn{k}", {"kind": "knn", "k": int(k), "metric": metric})
 
@@ -226,7 +225,7 @@ def _by_distance(
     ids, where = layer_ids(regions), places(regions, metric)
     links = where.all_pairs(FULL_REMEDY) if cutoff_km is None else where.within(cutoff_km)
     if apart:
-        refuse_coincident(links, ids, apart)
+        _refuse_coincident(links, ids, apart)
     weight = _finite(weigh(links), links, ids)
     _refuse_vanished(weight, links, ids)
     half = sparse.coo_array((weight, (links.i, links.j)), shape=(len(ids),) * 2)
@@ -239,6 +238,17 @@ def _by_distance(
 
 def _one(links: Links) -> NDArray[np.float64]:
     return np.ones(len(links.km))
+
+
+def _refuse_coincident(links: Links, ids: pd.Index, what: Text) -> None:
+    """Refuse pairs at distance zero, by name."""
+    at = np.flatnonzero(links.km == 0)
+    if len(at):
+        pairs = [f"{ids[links.i[m]]} and {ids[links.j[m]]}" for m in at]
+        raise WeightsError(
+            f"Units at the same point have no {what.en}: {listed(pairs, 5)}. Merge them, or use a band.",
+            f"位于同一点的地区没有{what.zh}：{listed_zh(pairs, 5)}。请合并，或用距离带。",
+        )
 
 
 def _finite(weight: NDArray[np.float64], links: Links, ids: pd.Index) -> NDArray[np.float64]:
