@@ -22,8 +22,8 @@ from spatial_zb.base.execute import run_tasks
 from spatial_zb.core.likelihood.tests import weight_moments
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.hypotheses import make_case
+from spatial_zb.hypotheses.case import lag_error_with
 from spatial_zb.hypotheses.nulls import GROUPS, run_tests
-from spatial_zb.hypotheses.panel import lag_error_tests
 
 from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 
@@ -122,7 +122,7 @@ def draw(truth: str, W: zb.Weights, rng: np.random.Generator) -> zb.Panel:
 
 def usual(case) -> dict[str, float]:
     """p-values of the usual formulas: neither centred, nor counted on n − 1 dimensions."""
-    tests = lag_error_tests(case, weight_moments(case.weights.matrix, False))
+    tests = lag_error_with(case, weight_moments(case.weights.matrix, False))
     return {
         "LM lag": stats.chi2.sf(tests.lag, 1),
         "LM error": stats.chi2.sf(tests.error, 1),

@@ -43,7 +43,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import LocalTable, MoranTable
 from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.case import Case
-from spatial_zb.hypotheses.panel import LAG_ERROR, lag_error_tests
+from spatial_zb.hypotheses.panel import LAG_ERROR
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
@@ -263,7 +263,7 @@ def _of_lm(spec: DurbinSpec, panel: Panel, W: Weights) -> Crosscheck:
     u, Z, Wy = case.residuals, case.design.Z, case.design.Wy
     moments = core.weight_moments(M, centred=False)  # with dummies N = nT, and the traces are those of W
     twin = core.lm_lag_error(u, demean((M @ u.T).T, case.effects), Wy, Z, T, n * T, moments)
-    numbers = [np.array(astuple(tests)) for tests in (lag_error_tests(case), twin)]
+    numbers = [np.array(astuple(tests)) for tests in (case.lag_error_tests(), twin)]
     other = np.array([float(value) for value, _ in theirs])
     if np.isnan(numbers[0]).any():  # theirs are then quotients of rounding
         raise SpecificationError(

@@ -5,22 +5,43 @@ Estimators live in :mod:`spatial_zb.models`; bootstrap and intervals of coeffici
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, get_args
+
+import numpy as np
 
 from spatial_zb.base.arguments import Rng, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.execute import Execution, by_execution
-from spatial_zb.base.results import TestTable
+from spatial_zb.base.results import NAN, TestTable
+from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood import tests as core
+from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, ShapeScore, estimate_at
+from spatial_zb.core.likelihood.shape_covariance import ShapePoint
+from spatial_zb.core.likelihood.shape_rows import RowFilter, RowWeights, row_feedback, row_places
+from spatial_zb.core.transforms import FixedEffects
+from spatial_zb.core.unit_rows import row_moran
 from spatial_zb.data.panel import Panel, require_panel
-from spatial_zb.hypotheses.case import TESTS, Case, Likelihood
-from spatial_zb.hypotheses.durbin import ShapeCase
+from spatial_zb.hypotheses.case import TESTS, Case, Likelihood, effects_words, quiet_design
 from spatial_zb.hypotheses.nulls import GROUPS, bootstrap_p_values, run_tests
 from spatial_zb.hypotheses.sizes import with_measured_sizes
 from spatial_zb.hypotheses.table import recommend
-from spatial_zb.models.design import build_design
-from spatial_zb.models.shape import build_shape, read_lags, reasons_for_shape
+from spatial_zb.inference.bootstrap.static import ShapeSource
+from spatial_zb.models.design import Design, build_design
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import (
+    DENSE_EFFECTS,
+    Lags,
+    ShapeDesign,
+    build_shape,
+    fit_shape,
+    read_lags,
+    reasons_for_shape,
+)
 from spatial_zb.models.spec import DurbinSpec
 
 
@@ -90,11 +111,10 @@ def diagnose(
     rng = None if rng is None else seed_of(rng)
     require_panel(panel)
     case = make_case(spec, panel, W, estimator, rng, W_x, W_error)
-    shaped = isinstance(case, ShapeCase)
     facts = {
         "y": spec.y,
         "fixed_effects": case.design.spec.fixed_effects,
-        "estimator": "adjusted_score" if shaped else estimator,
+        "estimator": case.by,
         "weights": case.weights.label,
         "n_units": case.n,
         "n_periods": case.T,
@@ -102,7 +122,7 @@ def diagnose(
     table = TestTable(tuple(run_tests(case, tuple(GROUPS))), facts, TESTS, reading=recommend)
     if replicates:
         table = bootstrap_p_values(case, table, replicates, rng, workers)
-    return table if shaped else with_measured_sizes(table, case.weights.dense)
+    return with_measured_sizes(table, case.dense)
 
 
 def make_case(
@@ -150,6 +170,242 @@ def make_case(
         made = build_shape(plain, panel, lags, reasons)
         return ShapeCase(spec, estimator, made, seed, lags=lags, reasons=reasons)
     return Case(spec, estimator, build_design(plain, panel, lags.one), seed)
+
+
+# --- panels of any shape, by the adjusted score
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShapeCase(Case):
+    """The same on a panel of any shape, by the adjusted score: statistics on rows (N,), W of each period and lag."""
+
+    lags: Lags
+    reasons: tuple[str, ...]
+    #: Of which this is a redraw.
+    first: ShapeCase | None = None
+    by: ClassVar[str] = "adjusted_score"
+    #: Random effects have no estimator here, and CD pairs units over all periods.
+    left_out: ClassVar[frozenset[str]] = frozenset(
+        {
+            "Hausman",
+            "Mundlak",
+            "Hausman, spatial",
+            "Mundlak, spatial",
+            "LM random effects (Breusch-Pagan)",
+            "LM random effects and spatial error, joint (BSK)",
+            "LM random effects, marginal (BSK)",
+            "LM spatial error, marginal (BSK)",
+            "LM spatial error given random effects (BSK)",
+            "LM random effects given spatial error (BSK)",
+            "CD (Pesaran)",
+        }
+    )
+    undrawn: ClassVar[frozenset[str]] = frozenset({"Wald SDM to SEM"})
+    together: ClassVar[bool] = False
+    spread: ClassVar[Text] = Text(
+        "; of an SEM whose effects spread as its errors do", "；对应效应与误差同样扩散的SEM"
+    )
+    score_words: ClassVar[Text] = Text("; adjusted score of the rows that there are", "；现有各行的调整得分")
+
+    # --- what it is
+
+    @property
+    def n(self) -> int:
+        return len(self.panel.units)
+
+    @property
+    def rows(self) -> int:
+        return len(self.shape.Z)
+
+    @property
+    def observations(self) -> int:
+        return self.shape.free
+
+    @property
+    def shape(self) -> Shape:
+        """That of least squares."""
+        return self.own(self.design).shape
+
+    @property
+    def words(self) -> Text:
+        return effects_words(str(self.design.spec.fixed_effects))
+
+    @property
+    def likelihood_words(self) -> Text:
+        return Text(f"adjusted score, {self.words.en}", f"调整得分，{self.words.zh}")
+
+    @property
+    def dense(self) -> bool:
+        """Of the pairs that there are in any period, under the W of y."""
+        there = self.own(self.design).present.sum(axis=1)
+        return self.lag_y.matrix.nnz > 0.5 * float((there * (there - 1)).sum())
+
+    @property
+    def lag_y(self) -> RowWeights:
+        """The W of y on these rows."""
+        W = self.shaped(self.model(lag_y=True)).shape.W
+        assert W is not None, "a lag of y"
+        return W
+
+    @property
+    def within(self) -> bool:
+        return bool(self.shape.effects.own)
+
+    @property
+    def period_means(self) -> bool:
+        """Whether effects of periods are among the effects, alone or in a product."""
+        return any("period" in name.split("*") for name in self.design.spec.effects)
+
+    # --- models on these rows
+
+    @staticmethod
+    def own(design: Design) -> ShapeDesign:
+        assert isinstance(design, ShapeDesign), "of any shape"
+        return design
+
+    def model(self, lag_y: bool = False, lag_x: Sequence[str] = (), lag_error: bool = False) -> DurbinSpec:
+        fixed = self.design.spec.fixed_effects
+        return DurbinSpec(self.spec.y, self.spec.x, lag_y, lag_x, lag_error, fixed_effects=fixed)
+
+    def made(self, spec: DurbinSpec) -> ShapeDesign:
+        if self.first is None:
+            return build_shape(spec, self.panel, self.lags, self.reasons)
+        return replace(self.first.shaped(spec), values=self.own(self.design).values)
+
+    def shaped(self, spec: DurbinSpec) -> ShapeDesign:
+        """A model on these rows."""
+        return self.own(quiet_design(self, spec))
+
+    def fitted(self, spec: DurbinSpec, estimator: Likelihood) -> Fit:
+        """By the adjusted score, errors by the information."""
+        return fit_shape(self.shaped(spec), "information", noted=False)
+
+    def redrawn(self, y: Array) -> ShapeCase:
+        """The same with another y (N,): what depends on the shape alone is asked of this one."""
+        return replace(self, design=replace(self.own(self.design), values=y), first=self.first or self)
+
+    def drawn(self, fit: Fit, streams: Sequence[np.random.Generator]) -> Array:
+        source = ShapeSource(fit, self.own(fit.design))
+        return np.array([source.draw("residual", rng) for rng in streams])
+
+    # --- what tests ask of it
+
+    @cached_property
+    def flat(self) -> Array:
+        return self.shape.at(0.0).residual(self.own(self.design).values)
+
+    def columns(self, spec: DurbinSpec | None = None) -> tuple[Array, Array]:
+        design, off = self.design if spec is None else self.shaped(spec), self.shape.effects.off
+        own = self.own(design)
+        return off(own.values), off(own.shape.Z)
+
+    @cached_property
+    def taken(self) -> Array:
+        """An orthonormal basis (N, r + k) of effects and regressors.
+
+        Raises
+        ------
+        SpecificationError
+            More of them than can be held beside so many rows.
+        """
+        effects = self.shape.effects
+        if len(self.shape.Z) * effects.rank > DENSE_EFFECTS:
+            raise SpecificationError(
+                "too many rows and effects for this test.", "行数与效应过多，不能作此检验。"
+            )
+        return np.hstack([effects.full, self.shape.at(0.0).regressors.Q])
+
+    def places(self) -> tuple[Array, Array]:
+        W, unit, effects = self.lag_y, self.shape.unit, self.shape.effects
+        feedback = row_feedback(RowFilter(W, self.rho), unit, effects.U, effects.others)
+        return row_places(W, unit, self.period_means), feedback
+
+    def lag_error_tests(self) -> core.LagErrorTests:
+        """Where λ is not to be had, that of the lag alone."""
+        e = self.flat
+        try:
+            point = self._point(self.model(lag_y=True, lag_error=True), 0.0, 0.0, e)
+        except SpecificationError:
+            point = self._point(self.model(lag_y=True), 0.0, 0.0, e)
+        k = point.k
+        linear = [*range(k), k + 2]
+
+        def of(tested: list[int], beside: list[int]) -> Array:
+            return np.asarray(core.adjusted_score_test(point, tested, [*linear, *beside]))
+
+        if point.found.score.shape.V is None:
+            return core.LagErrorTests(of([k], []), *[np.asarray(NAN)] * 4)
+        robust = of([k], [k + 1]), of([k + 1], [k])
+        return core.LagErrorTests(of([k], []), of([k + 1], []), *robust, of([k, k + 1], []))
+
+    def score(self, larger: DurbinSpec, fit: Fit, delta: Array, rho: float, lam: float) -> float:
+        """At the residuals of the fit, which hold all that a test needs of δ."""
+        found = self._at(fit)
+        point = self._point(larger, rho, lam, found.found.e)
+        active, k = point.found.score.shape.active, point.k
+        less = [i for i, term in enumerate(larger.terms) if term not in fit.spec.terms]
+        less += [k] * (larger.lag_y and not fit.spec.lag_y) + [k + 1] * (
+            larger.lag_error and not fit.spec.lag_error
+        )
+        factor = fit.spec.lag_error and not larger.lag_error  # an SEM seen as an SDM
+        tested = active if factor else less
+        others = [i for i in active if i not in tested]
+        return core.adjusted_score_test(point, tested, others, found.traces.excess)
+
+    def _point(self, spec: DurbinSpec, rho: float, lam: float, e: Array) -> ShapePoint:
+        """A model at an estimate of a smaller one, whose residuals are e (N,)."""
+        design = self.shaped(spec)
+        score, free = ShapeScore(design.shape, design.values), design.shape.free
+        delta = np.zeros(design.shape.Z.shape[1])  # what a test needs of it is in e
+        return ShapePoint(ShapeEstimate(score, rho, lam, delta, float(e @ e) / free, e, True, ()))
+
+    def _at(self, fit: Fit) -> ShapePoint:
+        own = self.own(fit.design)
+        rho, lam = (float(fit.params.get(name, 0.0)) for name in ("rho", "lam"))
+        return ShapePoint(estimate_at(ShapeScore(own.shape, own.values), rho, lam))
+
+    def dummies(self, effects: FixedEffects) -> tuple[float, int]:
+        design = self.own(self.design)
+        own = self.shaped(replace(self.design.spec, fixed_effects=effects))
+        off = own.shape.effects.off(np.column_stack([design.values, own.shape.Z]))
+        taken = own.shape.effects.rank + own.shape.Z.shape[1]
+        return float(core.sum_of_squares(off[:, 1:], off[:, 0])), taken
+
+    def moran(self) -> list[tuple[str, core.MoranMoments, Text]]:
+        """Under the W of y."""
+        u, W = self.flat, self.lag_y
+        parts = [("pooled", slice(None), W.matrix)]
+        parts += [
+            (str(t), rows, W.distinct[at])
+            for t, (at, rows) in zip(self.panel.periods, W.slices(), strict=True)
+        ]
+        out = []
+        for label, rows, matrix in parts:
+            if matrix.nnz and matrix.shape[0] > 2:
+                value, expected, deviation = row_moran(u[rows], self.taken[rows], matrix)
+                out.append((label, core.MoranMoments(np.asarray(value), expected, deviation), self.after))
+        return out
+
+    def need_nested_weights(self) -> None:
+        if self.lags.x is not self.lags.y:
+            raise SpecificationError(
+                "SEM is a case of SDM only when x and y have one W, and here x has its own. Drop W_x.",
+                "只有x与y共用一个W时，SEM才是SDM的特例；此处x另有W。请去掉W_x。",
+            )
+
+    def need_nested_effects(self, fit: Fit) -> None:
+        """By what the spatial filter of the fit makes of them."""
+        if not self._at(fit).traces.likelihood:
+            raise SpecificationError(
+                "W does not map the effects of this panel into themselves: SEM is no case of SDM. Read the Wald test.",
+                "W不把此面板的效应映射为自身，SEM因而不是SDM的特例。请看Wald检验。",
+            )
+
+    def need_likelihood(self) -> None:
+        raise SpecificationError(
+            "The adjusted score has no likelihood on a panel of this shape. Read the Wald test.",
+            "此形态面板的调整得分没有似然。请看Wald检验。",
+        )
 
 
 __all__ = ["TESTS", "TestTable", "diagnose"]

@@ -6,25 +6,30 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from spatial_zb.base.errors import (
-    ConvergenceError,
-    SpatialZbError,
-    SpatialZbWarning,
-)
+from spatial_zb.base.errors import ConvergenceError, SpatialZbError, SpatialZbWarning, SpecificationError
 from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array, chi2_tail
+from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.errors import Errors, own_feedback, places
-from spatial_zb.core.transforms import FixedEffects, TransformedSample
+from spatial_zb.core.transforms import (
+    FixedEffects,
+    TransformedSample,
+    demean,
+    spatial_lag,
+    transformed_sample,
+)
 from spatial_zb.core.unit_rows import RowErrors
 from spatial_zb.data.panel import Panel
+from spatial_zb.inference.bootstrap.static import draw_each
+from spatial_zb.models.certainty import estimated, evaluated
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.durbin import check_weights, fit_durbin
 from spatial_zb.models.fit import Fit
@@ -100,9 +105,11 @@ def effects_words(effects: str) -> Text:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One specification on one panel; fits are made once, when a test first asks for them.
+    """One specification on one panel, and what tests ask of it; fits are made once, when a test first asks for them.
 
-    ``design`` is that of the model without spatial terms, and without lags of x.
+    Here of a complete panel under one W, by likelihood. A case of another kind answers the same questions
+    (:class:`spatial_zb.hypotheses.ShapeCase`), so that no test asks which it has. ``design`` is that of the model without
+    spatial terms, and without lags of x.
     """
 
     spec: DurbinSpec
@@ -110,6 +117,14 @@ class Case:
     design: Design
     #: Of the draws that a test is read from, the same in every call that does not give one.
     seed: np.random.SeedSequence = field(default_factory=lambda: np.random.SeedSequence(0))
+    #: Tests without theory for panels of this kind, which are left out of the chain.
+    left_out: ClassVar[frozenset[str]] = frozenset()
+    #: Tests whose null hypothesis is not that of the model that panels are drawn from.
+    undrawn: ClassVar[frozenset[str]] = frozenset()
+    #: Whether panels can be tested together where they have few enough units.
+    together: ClassVar[bool] = True
+    #: The Wald test of SEM is one of this model, where that is not the SEM which is fitted.
+    spread: ClassVar[Text] = Text("", "")
 
     def __getstate__(self) -> dict[str, Any]:
         """What is sent to another process: not the fits that tests have made."""
@@ -142,6 +157,11 @@ class Case:
         return self.weights.n
 
     @property
+    def dense(self) -> bool:
+        """Whether more than half of all pairs are linked."""
+        return self.weights.dense
+
+    @property
     def period_means(self) -> bool:
         return self.effects in ("time", "two_way")
 
@@ -153,6 +173,36 @@ class Case:
     def words(self) -> Text:
         """What the transform takes out, in words."""
         return EFFECTS_WORDS[self.effects]
+
+    @property
+    def after(self) -> Text:
+        """Where residuals are taken."""
+        return Text(f"after {self.words.en}", f"去除{self.words.zh}后")
+
+    @property
+    def by(self) -> str:
+        """The estimator, as a fact of the table."""
+        return self.estimator
+
+    @property
+    def likelihood_words(self) -> Text:
+        """What the tests at an estimate are made of."""
+        if self.T == 1:
+            return Text("likelihood with an intercept", "含截距的似然")
+        label = {"lee_yu": Text("Lee-Yu", "Lee-Yu"), "direct": Text("direct", "直接")}[self.estimator]
+        en, zh = f"{label.en} likelihood, {self.words.en}", f"{label.zh}似然，{self.words.zh}"
+        if self.estimator == "direct" and self.period_means:
+            en += "; direct ML with time effects is biased, prefer lee_yu"
+            zh += "；含时间效应的直接极大似然有偏，宜用 lee_yu"
+        return Text(en, zh)
+
+    @property
+    def score_words(self) -> Text:
+        """How the score tests from least-squares residuals are made, as the end of a note."""
+        if not self.period_means:
+            return Text("", "")
+        en, zh = self.words.en, self.words.zh
+        return Text(f"; centred for {en} (JWJ in place of W)", f"；已按{zh}中心化（以 JWJ 代替 W）")
 
     @property
     def within(self) -> bool:
@@ -192,14 +242,7 @@ class Case:
         return (u - P @ (P.T @ u)).reshape(self.T, self.n)
 
     def model(self, lag_y: bool = False, lag_x: Sequence[str] = (), lag_error: bool = False) -> DurbinSpec:
-        return DurbinSpec(
-            self.spec.y,
-            self.spec.x,
-            lag_y=lag_y,
-            lag_x=lag_x,
-            lag_error=lag_error,
-            fixed_effects=self.effects,
-        )
+        return DurbinSpec(self.spec.y, self.spec.x, lag_y, lag_x, lag_error, fixed_effects=self.effects)
 
     @cached_property
     def highest_sar(self) -> Fit:
@@ -232,9 +275,49 @@ class Case:
         return errors_of_fit(self.sdm)
 
     @property
-    def flat(self) -> tuple[Array, Array]:
-        """Least-squares residuals (N,) and transformed regressors (N, k), stacked."""
-        return self.residuals.ravel(), stacked(self.design.Z)
+    def flat(self) -> Array:
+        """Least-squares residuals (N,), stacked."""
+        return self.residuals.ravel()
+
+    def columns(self, spec: DurbinSpec | None = None) -> tuple[Array, Array]:
+        """y (N,) and the regressors (N, k) of a model, by default that of least squares, after the effects."""
+        design = self.design if spec is None else quiet_design(self, spec)
+        return stacked(design.y), stacked(design.Z)
+
+    def lag_error_tests(self) -> core.LagErrorTests:
+        """The five LM statistics from least-squares residuals."""
+        return lag_error_with(self, self.moments)
+
+    def score(self, larger: DurbinSpec, fit: Fit, delta: Array, rho: float, lam: float) -> float:
+        """LM statistic of a restricted estimate in a larger model, whose coefficients it puts at (δ, ρ, λ)."""
+        design = quiet_design(self, larger)
+        best = Maximum(rho, lam, delta, fit.sigma2, NAN, False, 0.0, ())
+        at = evaluated(design, self.estimator, best, design.sample(self.estimator))
+        return float(core.score_test(at.parts, at.traces, fit.sigma2, at.sample, estimated(larger)))
+
+    def dummies(self, effects: FixedEffects) -> tuple[Any, int]:
+        """Squared residuals, and how many coefficients there are, with these dummies of units and periods alone."""
+        return dummies_of(self, effects, self.panel.array(self.spec.y))
+
+    def moran(self) -> list[tuple[str, core.MoranMoments, Text]]:
+        """Label, I with its moments, and where, of least-squares residuals: pooled, then by period."""
+        return moran_parts(self, self.residuals)
+
+    def need_nested_weights(self) -> None:
+        """Refuse where W makes SEM no case of SDM."""
+        if self.effects != "unit" and not self.weights.row_normalised:
+            raise SpecificationError(
+                "SEM is a case of SDM only when W maps the effects into themselves; "
+                f'{self.weights.label!r} is not row-normalised. Use W.standardise("row"), or unit effects only.',
+                f"只有W把效应映射为自身时，SEM才是SDM的特例；{self.weights.label!r}未按行标准化。"
+                '请用W.standardise("row")，或只含个体效应。',
+            )
+
+    def need_nested_effects(self, fit: Fit) -> None:
+        """Refuse where the effects of an SEM are not those of an SDM: never where W may be nested."""
+
+    def need_likelihood(self) -> None:
+        """Refuse where there is none."""
 
     @property
     def rho(self) -> float:
@@ -259,6 +342,46 @@ class Case:
         """The same with another y (T, n)."""
         design = build_design(self.design.spec, self.panel.with_columns({self.spec.y: y}), self.weights)
         return Case(self.spec, self.estimator, design)
+
+    def drawn(self, fit: Fit, streams: Sequence[np.random.Generator]) -> Array:
+        """y from a fit and its residuals, one from each stream, in the form in which :meth:`redrawn` takes it."""
+        return draw_each(fit, streams)
+
+
+# --- what a complete panel gives, of its own y or of many
+
+
+def lag_error_with(case: Case, moments: core.WeightMoments) -> core.LagErrorTests:
+    """The five LM statistics; moments of W that are not those of the case give the usual, uncentred formulas."""
+    Wu = demean(spatial_lag(case.weights.matrix, case.residuals), case.effects)
+    periods, own = case.sample.periods, (case.design.Wy, case.design.Z)
+    return core.lm_lag_error(case.residuals, Wu, *own, periods, moments.dimension * periods, moments)
+
+
+def dummies_of(case: Case, effects: FixedEffects, y: Array) -> tuple[Any, int]:
+    """SSR (…) of y (T, n, …) and number of free coefficients, with effects, less regressors that these absorb."""
+    X = case.panel.array(list(case.spec.x))
+    absorbed = transformed_sample(case.n, case.T, effects, "direct").absorbed
+    if effects == "none":
+        y, X, absorbed = y - y.mean(axis=(0, 1)), X - X.mean(axis=(0, 1)), 1
+    kept = stacked(demean(X, effects)[:, :, varies(X, demean(X, effects))])
+    return core.sum_of_squares(kept, stacked(demean(y, effects)).T), absorbed + kept.shape[1]
+
+
+def moran_parts(case: Case, u: Array) -> list[tuple[str, core.MoranMoments, Text]]:
+    """Label, I with its moments, and where, of residuals (…, T, n): pooled, then by period."""
+    W = case.weights.matrix
+    pooled = core.residual_moran(u, case.basis, W, case.moments, case.effects, case.sample.periods)
+    if case.T == 1:
+        return [("", pooled, case.after)]
+    parts = [("pooled", pooled, case.after)]
+    share = case.sample.periods / case.T
+    kind: FixedEffects = "time" if case.period_means else "none"
+    for t, period in enumerate(case.panel.periods):
+        one = u[..., t : t + 1, :], case.basis[t : t + 1]
+        moments = core.residual_moran(*one, W, case.moments, kind, 1, share)
+        parts.append((str(period), moments, Text("of one period", "单独一期")))
+    return parts
 
 
 def quiet_design(case: Case, spec: DurbinSpec) -> Design:

@@ -36,7 +36,7 @@ from spatial_zb.core.laws import SPECTRAL_UNITS
 from spatial_zb.core.random.tests import swamy_arora
 from spatial_zb.core.transforms import demean, spatial_lag
 from spatial_zb.hypotheses.case import Case, Step, attempt, highest_fit, varies
-from spatial_zb.hypotheses.durbin import ShapeCase, durbin
+from spatial_zb.hypotheses.durbin import durbin
 from spatial_zb.hypotheses.panel import (
     SERIAL,
     VARIANCES,
@@ -60,9 +60,8 @@ from spatial_zb.hypotheses.replicated import (
     prepivoted,
     replicated_statistics,
 )
-from spatial_zb.inference.bootstrap.static import ShapeSource, draw_each, draw_samples
+from spatial_zb.inference.bootstrap.static import draw_samples
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.spec import Effects
 
 #: The parts of the chain, in the order of the table.
@@ -79,16 +78,12 @@ GROUPS: dict[str, Callable[[Case], list[Step]]] = {
 }
 
 
-#: Those of a panel of any shape: random effects have no estimator there.
-OF_ROWS = ("collinearity", "lag_error", "durbin", "effects", "errors", "dependence")
-
-
 def run_tests(case: Case, groups: tuple[str, ...], wanted: Collection[str] | None = None) -> list[Row]:
     """Run groups of tests, or of them those wanted; one that cannot be computed says why."""
     out: list[Row] = []
-    for group in [group for group in groups if group in OF_ROWS or not isinstance(case, ShapeCase)]:
+    for group in groups:
         for names, run in GROUPS[group](case):
-            if wanted is None or not set(names).isdisjoint(wanted):
+            if not case.left_out.issuperset(names) and (wanted is None or not set(names).isdisjoint(wanted)):
                 out += [row for row in attempt(names, run) if wanted is None or row.test in wanted]
     return out
 
@@ -107,14 +102,12 @@ OWN = "own "
 class FitSource:
     """Panels y* (R, T, n) from a fit of the null: its mean and residuals, at an end of the interval where it is highest."""
 
+    case: Case
     fit: Fit
 
     def each(self, streams: Sequence[np.random.Generator]) -> Array:
-        """One from each stream, (R, T, n), or (R, N) rows of a panel of any shape."""
-        if isinstance(self.fit.design, ShapeDesign):
-            source = ShapeSource(self.fit, self.fit.design)
-            return np.array([source.draw("residual", rng) for rng in streams])
-        return draw_each(self.fit, streams)
+        """One from each stream, as the case has them."""
+        return self.case.drawn(self.fit, streams)
 
     def panels(self, rng: np.random.Generator, replicates: int) -> Array:
         """All from one stream."""
@@ -145,7 +138,7 @@ def _fitted(case: Case, fixed_effects: Effects, **lags: Any) -> FitSource:
             f"the {fit.spec.family} fit of the null hypothesis has no covariance.",
             f"原假设的{fit.spec.family}估计没有协方差。",
         )
-    return FitSource(fit)
+    return FitSource(case, fit)
 
 
 def _own(case: Case, **lags: Any) -> FitSource:
@@ -319,7 +312,7 @@ def with_p_values(
     for statistics in found:
         for key, values in statistics.items():
             drawn.setdefault(key, []).extend(values)
-    if isinstance(case, ShapeCase) or not can_be_replicated(case):
+    if not can_be_replicated(case):
         rows = [_too_many(row) if row.test in PREPIVOTED else row for row in rows]
     keyed = [(row, _key(row.test, row.of)) for row in rows]
     return tuple(
@@ -347,7 +340,7 @@ def extremeness(row: Row, statistic: ArrayLike) -> Array:
 
 
 def _together(case: Case, null: Null) -> bool:
-    return not isinstance(case, ShapeCase) and null.together(case)
+    return case.together and null.together(case)
 
 
 def _source(case: Case, null: Null, present: set[str]) -> FitSource | RandomSource | None:
@@ -394,10 +387,9 @@ def _drawn_rows(
     except SpatialZbError:
         return []
     # one by one the robust tests have no p-value: from panels at one estimate it would mislead
-    left = set(PREPIVOTED)
-    if isinstance(case, ShapeCase):
-        left.add("Wald SDM to SEM")  # of another SEM than the one that is drawn from: its effects spread
-    return run_tests(drawn, null.groups, present.intersection(null.tests) - left)
+    return run_tests(
+        drawn, null.groups, present.intersection(null.tests).difference(PREPIVOTED, case.undrawn)
+    )
 
 
 def _key(test: str, of: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,8 +26,6 @@ from spatial_zb.core.transforms import (
     FixedEffects,
     condition_number,
     demean,
-    spatial_lag,
-    transformed_sample,
     variance_inflation,
 )
 from spatial_zb.core.unit_rows import RowErrors
@@ -40,7 +39,6 @@ from spatial_zb.hypotheses.case import (
     t_row,
     varies,
 )
-from spatial_zb.hypotheses.durbin import ShapeCase, dummies_of_rows, lag_error_of_rows, moran_of_rows
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import HIGHEST, errors_of_fit
@@ -56,7 +54,7 @@ def lag_error(case: Case) -> list[Step]:
 
 
 def _lag_error_rows(case: Case) -> list[Row]:
-    tests = lag_error_tests(case)
+    tests = case.lag_error_tests()
     note = _residual_note(case)
     undefined = Text(
         "undefined: W times the fitted values lies in the span of the regressors, so that lag and error look alike; "
@@ -70,35 +68,12 @@ def _lag_error_rows(case: Case) -> list[Row]:
     ]
 
 
-def lag_error_tests(case: Case, moments: core.WeightMoments | None = None) -> core.LagErrorTests:
-    """The five statistics; other ``moments`` give the usual, uncentred formulas for comparison."""
-    if isinstance(case, ShapeCase):
-        return lag_error_of_rows(case)
-    Wu = spatial_lag(case.weights.matrix, case.residuals)
-    moments = moments or case.moments
-    units = moments.dimension
-    return core.lm_lag_error(
-        case.residuals,
-        demean(Wu, case.effects),
-        case.design.Wy,
-        case.design.Z,
-        case.sample.periods,
-        units * case.sample.periods,
-        moments,
-    )
-
-
 def _residual_note(case: Case) -> Text:
-    words, N = case.words, case.observations
-    en, zh = f"least-squares residuals after {words.en}, N = {N}", f"去除{words.zh}后的最小二乘残差，N = {N}"
-    if isinstance(case, ShapeCase):
-        en, zh = f"{en}; adjusted score of the rows that there are", f"{zh}；现有各行的调整得分"
-    elif case.period_means:
-        en, zh = (
-            f"{en}; centred for {words.en} (JWJ in place of W)",
-            f"{zh}；已按{words.zh}中心化（以 JWJ 代替 W）",
-        )
-    return Text(en, zh)
+    words, N, made = case.words, case.observations, case.score_words
+    return Text(
+        f"least-squares residuals after {words.en}, N = {N}{made.en}",
+        f"去除{words.zh}后的最小二乘残差，N = {N}{made.zh}",
+    )
 
 
 #: What tests of effects are against, by their names.
@@ -124,7 +99,7 @@ def effects(case: Case) -> list[Step]:
 def _effects_rows(case: Case, name: str) -> list[Row]:
     without = WITHOUT[name]
     given = _GIVEN[without]
-    F, lr, q, df = effects_tests(case, without, case.panel.array(case.spec.y))
+    F, lr, q, df = effects_tests(case, without, case.dummies)
     N = case.rows
     note = Text(
         f"{given.en}, model without spatial lags; exact when errors are normal; F({q}, {df})",
@@ -142,29 +117,20 @@ def _effects_rows(case: Case, name: str) -> list[Row]:
     ]
 
 
-def effects_tests(case: Case, without: FixedEffects, y: Array) -> tuple[Array, Array, int, int]:
-    """F and LR (…) of two-way effects against some of them, restrictions and what is left, of y (T, n, …)."""
-    smaller, larger = _dummies(case, without, y), _dummies(case, "two_way", y)
+def effects_tests(
+    case: Case, without: FixedEffects, dummies: Callable[[FixedEffects], tuple[Any, int]]
+) -> tuple[Array, Array, int, int]:
+    """F and LR (…) of two-way effects against some of them, restrictions and what is left.
+
+    ``dummies`` gives the squared residuals (…) with some effects, and how many coefficients there are.
+    """
+    smaller, larger = dummies(without), dummies("two_way")
     N = case.rows
     q, df = larger[1] - smaller[1], N - larger[1]
     if q <= 0 or df <= 0:
         raise DataError("too few observations for two-way effects.", "观测值太少，无法估计双向效应。")
     F = (smaller[0] - larger[0]) / q / (larger[0] / df)
     return F, N * np.log(smaller[0] / larger[0]), q, df
-
-
-def _dummies(case: Case, effects: FixedEffects, y: Array) -> tuple[Any, int]:
-    """SSR (…) of y (T, n, …) and number of free coefficients, effects included; regressors that the effects absorb are
-    left out.
-    """
-    if isinstance(case, ShapeCase):
-        return dummies_of_rows(case, effects)
-    X = case.panel.array(list(case.spec.x))
-    absorbed = transformed_sample(case.n, case.T, effects, "direct").absorbed
-    if effects == "none":
-        y, X, absorbed = y - y.mean(axis=(0, 1)), X - X.mean(axis=(0, 1)), 1
-    kept = stacked(demean(X, effects)[:, :, varies(X, demean(X, effects))])
-    return core.sum_of_squares(kept, stacked(demean(y, effects)).T), absorbed + kept.shape[1]
 
 
 def collinearity(case: Case) -> list[Step]:
@@ -208,9 +174,7 @@ def _condition(case: Case) -> list[Row]:
 def dependence(case: Case) -> list[Step]:
     """Pesaran's CD where period means are in, and Moran's I, pooled and by period."""
     steps: list[Step] = (
-        [(("CD (Pesaran)",), lambda: _cd(case))]
-        if case.T > 2 and not (case.period_means or isinstance(case, ShapeCase))
-        else []
+        [(("CD (Pesaran)",), lambda: _cd(case))] if case.T > 2 and not case.period_means else []
     )
     return [*steps, (("Moran of residuals",), lambda: _moran_rows(case))]
 
@@ -399,7 +363,7 @@ def _between_row(case: Case) -> Row:
 
 
 def _cross_section_rows(case: Case) -> list[Row]:
-    e, Z = case.flat
+    e, (_, Z) = case.flat, case.columns()
     bp, kb = core.heteroskedasticity(e, Z)
     df = int((Z.std(axis=0) > 0).sum())
     on = Text("squared least-squares residuals on the regressors", "最小二乘残差平方对自变量的回归")
@@ -412,29 +376,8 @@ def _cross_section_rows(case: Case) -> list[Row]:
     return [chi2_row(*row) for row in zip(CROSS_SECTION, values, restrictions, notes, strict=True)]
 
 
-def moran_parts(case: Case, u: Array) -> list[tuple[str, core.MoranMoments, Text]]:
-    """Label, I with its moments, and where, of residuals (…, T, n): pooled, then by period."""
-    W = case.weights.matrix
-    pooled = core.residual_moran(u, case.basis, W, case.moments, case.effects, case.sample.periods)
-    words = case.words
-    where = Text(f"after {words.en}", f"去除{words.zh}后")
-    if case.T == 1:
-        return [("", pooled, where)]
-    parts = [("pooled", pooled, where)]
-    share = case.sample.periods / case.T
-    kind: FixedEffects = "time" if case.period_means else "none"
-    for t, period in enumerate(case.panel.periods):
-        one = u[..., t : t + 1, :], case.basis[t : t + 1]
-        moments = core.residual_moran(*one, W, case.moments, kind, 1, share)
-        parts.append((str(period), moments, Text("of one period", "单独一期")))
-    return parts
-
-
 def _moran_rows(case: Case) -> list[Row]:
-    if isinstance(case, ShapeCase):
-        where = Text(f"after {case.words.en}", f"去除{case.words.zh}后")
-        return [_moran_row(moments, label, where) for label, moments in moran_of_rows(case)]
-    return [_moran_row(moments, label, where) for label, moments, where in moran_parts(case, case.residuals)]
+    return [_moran_row(moments, label, where) for label, moments, where in case.moran()]
 
 
 def _moran_row(m: core.MoranMoments, of: str, where: Text) -> Row:

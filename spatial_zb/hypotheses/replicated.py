@@ -55,9 +55,9 @@ from spatial_zb.core.random.tests import (
     random_effects_ml,
 )
 from spatial_zb.core.transforms import FixedEffects, column_basis, demean, transformed_sample
-from spatial_zb.hypotheses.case import Case, quiet_design
+from spatial_zb.hypotheses.case import Case, dummies_of, moran_parts, quiet_design
 from spatial_zb.hypotheses.durbin import need_nested_sem
-from spatial_zb.hypotheses.panel import WITHOUT, cd_statistic, effects_tests, moran_parts
+from spatial_zb.hypotheses.panel import WITHOUT, cd_statistic, effects_tests
 from spatial_zb.hypotheses.random import common_means, mundlak_f, need_transform, need_varying, unit_model
 from spatial_zb.inference.bootstrap.static import generator_of, sample_model
 from spatial_zb.models.design import Design, stacked
@@ -70,7 +70,7 @@ CHUNK = 4_000_000
 
 def can_be_replicated(case: Case) -> bool:
     """Whether all samples can be estimated together: few enough units, eigenvalues of W."""
-    return fast(case.weights.matrix, case.weights.logdet, True, False)
+    return case.together and fast(case.weights.matrix, case.weights.logdet, True, False)
 
 
 def replicated_statistics(case: Case, tests: Collection[str], Y: Array) -> dict[tuple[str, str], Array]:
@@ -294,7 +294,8 @@ def _heteroskedasticity(many: _Many, normal: bool) -> Array:
 
 def _of_effects(without: FixedEffects, at: int, many: _Many) -> Array:
     """F (0) or LR (1) of effects against some of them."""
-    F, ratio, *_ = effects_tests(many.case, without, np.moveaxis(many.Y, 0, 2))
+    y = np.moveaxis(many.Y, 0, 2)
+    F, ratio, *_ = effects_tests(many.case, without, lambda effects: dummies_of(many.case, effects, y))
     return ratio if at else F
 
 

@@ -337,8 +337,9 @@ def _listing(tests: tuple[Off, ...]) -> Text:
 
 
 def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
-    """Write measured sizes into the notes of the rows; warn once of all tests whose size is off, and of errors that put
-    them off."""
+    """Write measured sizes into the notes of the rows; warn once of all tests off their size, and of errors that do it."""
+    if table.facts["estimator"] == "adjusted_score":
+        return table
     place, off = _place(table, dense), {}
     for row in table.rows:
         measured = MEASURED.get(row.test, {}).get(place) if place else None

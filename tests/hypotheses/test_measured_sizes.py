@@ -17,8 +17,7 @@ from spatial_zb import DurbinSpec, SpatialZbWarning, diagnose, weights
 from spatial_zb.core.likelihood.tests import weight_moments
 from spatial_zb.data import select_regions
 from spatial_zb.hypotheses import make_case
-from spatial_zb.hypotheses.case import TESTS
-from spatial_zb.hypotheses.panel import lag_error_tests
+from spatial_zb.hypotheses.case import TESTS, lag_error_with
 from spatial_zb.hypotheses.sizes import (
     BOOTSTRAP,
     CORRELATED,
@@ -50,8 +49,8 @@ def test_centred_lm_tests_keep_their_size_where_the_usual_formula_does_not(delta
     for _ in range(replications):
         panel = simulate_durbin(W, 11, {"a": 1.0, "b": -1.0}, rng=rng)
         case = make_case(SPEC, panel, W, "lee_yu")
-        for i, moments in enumerate((None, usual)):
-            t = lag_error_tests(case, moments)
+        for i, moments in enumerate((case.moments, usual)):
+            t = lag_error_with(case, moments)
             counts[i] += np.array([t.lag, t.error, t.robust_lag, t.robust_error, t.joint]) > limits
     centred, plain = counts / replications
     # Three binomial standard errors at 5 % and 600 replications are 2.7 points.
