@@ -19,7 +19,7 @@ _PLACES = {
     "base.result_store": "ResultStore",
     "compare": "Prior compare_fits model_probabilities robustness spec_family",
     "data": "constant_units join_regions match_report read_table select_regions",
-    "data.codes": "MatchReport",
+    "data.units": "MatchReport",
     "dynamics": "beta_convergence dagum_decomposition deviation_ellipses kernel_densities sigma_convergence "
     "theil_decomposition",
     "explore": "bivariate_moran effects_by_distance esda_statistic geary general_g lee local_bivariate_moran local_g "

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from spatial_zb.data.codes import constant_units
 from spatial_zb.data.read import read_table
 from spatial_zb.data.regions import read_regions
+from spatial_zb.data.units import constant_units
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import DataError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
-from spatial_zb.data.codes import padded, warn_padded
+from spatial_zb.data.units import padded, warn_padded
 
 #: A file above this, or one that unpacks to more, is neither a table of regions nor their weights.
 MAX_BYTES = 500_000_000
@@ -64,6 +64,30 @@ def numbers_of(
             f"{column!r}列有无穷大：{_cells(frame, infinite, unit, period, raw, listed_zh)}。",
         )
     return number.to_numpy()
+
+
+def real_values(values: Any, what: Text) -> NDArray[np.float64]:
+    """A copy as floats; blanks of objects are NaN.
+
+    Raises
+    ------
+    DataError
+        Text, dates, complex numbers, or rows of different lengths.
+    """
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind == "O" and not any(isinstance(cell, str) for cell in found.flat):
+            found = np.where(pd.isna(found), np.nan, found).astype(float)
+    except (TypeError, ValueError):
+        found = np.array("")
+    if found.dtype.kind == "c":
+        raise DataError(
+            f"{what.en}: complex numbers; real ones are needed. Pass their real part or their modulus, whichever is meant.",
+            f"{what.zh}为复数，而此处须为实数。请按本意取实部或模。",
+        )
+    if found.dtype.kind not in "biuf":
+        raise DataError(f"{what.en} must be numbers, blank ones NaN.", f"{what.zh}须为数值，空缺为NaN。")
+    return np.array(found, dtype=float)
 
 
 def without_marks(frame: pd.DataFrame, mark: str = ",") -> pd.DataFrame:

@@ -16,8 +16,8 @@ from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh,
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids, without_marks
-from spatial_zb.data.codes import region_names, suggested
 from spatial_zb.data.panel import Panel
+from spatial_zb.data.units import region_names, suggested
 
 #: Names that tables and formulas keep for parameters.
 RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "(Intercept)"})

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.printing import Drawn, shown_in_html
 from spatial_zb.base.text import Text
-from spatial_zb.data.contents import absences, check_fit, everywhere, presence, real_values
+from spatial_zb.data.cells import real_values
+from spatial_zb.data.units import absences, everywhere, presence
 
 
 def period_labels(periods: Any) -> tuple[int, ...]:
@@ -66,6 +67,22 @@ def variable_names(columns: Any) -> tuple[str, ...]:
             f"面板中有重名的变量：{listed_zh(sorted(twice))}。请改名。",
         )
     return found
+
+
+def _check_fit(shape: tuple[int, ...], T: int, n: int, p: int) -> None:
+    """Refuse values (T, n, p) whose shape does not fit the labels."""
+    if len(shape) != 3:
+        raise DataError(
+            f"Values of a panel have the shape (periods, units, variables), not {shape}. For a table: build_panel.",
+            f"面板数值的形状为（时期，地区，变量），而不是{shape}。表格请用build_panel。",
+        )
+    if shape != (T, n, p):
+        sizes = " × ".join(map(str, shape))
+        raise DataError(
+            f"Values of a panel are periods × units × variables; {sizes} of them do not fit {T} period(s), {n} unit(s) and "
+            f"{p} variable(s).",
+            f"面板数值为时期 × 地区 × 变量；{sizes}与{T}个时期、{n}个地区、{p}个变量不符。",
+        )
 
 
 def chosen_labels(labels: pd.Index, chosen: Sequence | None, what: Text) -> NDArray[np.intp]:
@@ -150,7 +167,7 @@ class Panel(Drawn):
         values.flags.writeable = False
         periods, columns = period_labels(self.periods), variable_names(self.columns)
         units = unit_labels(self.units)
-        check_fit(values.shape, len(periods), len(units), len(columns))
+        _check_fit(values.shape, len(periods), len(units), len(columns))
         present = presence(self.present, values, periods, units)
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "periods", periods)

@@ -1,15 +1,16 @@
-"""Unit codes: which units of several objects match, and units whose boundary did not change."""
+"""Units: which of several objects match, whose boundary did not change, and when they come and go."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from spatial_zb.base.errors import (
     DataError,
@@ -19,6 +20,15 @@ from spatial_zb.base.errors import (
     not_one_of,
 )
 from spatial_zb.base.notes import warn
+
+#: What a stretch without a unit is, by whether it is there before and after it.
+ABSENCES = {
+    (False, True): "enters late",
+    (True, False): "leaves",
+    (True, True): "gap",
+    (False, False): "never there",
+}
+
 
 # --- matching ----------------------------------------------------------------------------------------------
 
@@ -322,3 +332,82 @@ def warn_padded(changed: Mapping[str, str], column: object) -> None:
         "Read the column as text.",
         f"{column!r}列有{len(changed)}个地区编码丢失了前导零，已补回：{listed_zh(pairs)}。请将该列按文本保存。",
     )
+
+
+# --- units that come and go ---------------------------------------------------------------------------------
+
+
+def presence(
+    given: Any, values: NDArray[np.float64], periods: tuple[int, ...], units: pd.Index
+) -> NDArray[np.bool_]:
+    """A read-only copy of ``present`` (T, n); where it says absent there may be no value."""
+    T, n, _ = values.shape
+    present = np.array(given)
+    if present.shape == (0, 0):
+        present = np.ones((T, n), dtype=bool)
+    if present.dtype.kind != "b" or present.shape != (T, n):
+        raise DataError(
+            f"present must hold True or False for every period and unit, an array of the shape {(T, n)}, not one of "
+            f"{present.dtype} of the shape {present.shape}.",
+            f"present须为各时期各地区的True或False，形状{(T, n)}，而不是形状{present.shape}的{present.dtype}。",
+        )
+    filled = np.argwhere(~present & ~np.isnan(values).all(axis=2))
+    if len(filled):
+        cells = [f"{units[i]} {periods[t]}" for t, i in filled]
+        raise DataError(
+            f"{len(cells)} unit-period(s) are said to be absent and have values: {listed(cells)}. Blank them (NaN), or "
+            "say that they are present.",
+            f"{len(cells)}个地区-时期标为不存在却有数值：{listed_zh(cells)}。请置为空缺（NaN），或标为存在。",
+        )
+    present.flags.writeable = False
+    return present
+
+
+def _told(events: pd.DataFrame | None) -> dict[str, list[tuple[int, str]]]:
+    """Events of each unit as pairs of period and words, in the order of time."""
+    if events is None:
+        return {}
+    lacking = [c for c in ("unit", "period", "event") if c not in getattr(events, "columns", ())]
+    if lacking:
+        raise DataError(
+            f"events needs the columns unit, period and event; {listed(lacking)} is not there.",
+            f"events须含unit、period、event三列，缺少{listed_zh(lacking)}。",
+        )
+    told: dict[str, list[tuple[int, str]]] = {}
+    for unit, period, event in events.sort_values("period", kind="stable")[
+        ["unit", "period", "event"]
+    ].itertuples(index=False):
+        told.setdefault(str(unit), []).append((int(period), str(event)))
+    return told
+
+
+def everywhere() -> NDArray[np.bool_]:
+    """What ``present`` is where it is not given: every unit in every period, whatever their number."""
+    return np.ones((0, 0), dtype=bool)
+
+
+def absences(
+    present: NDArray[np.bool_], periods: Sequence[int], units: pd.Index, events: pd.DataFrame | None
+) -> pd.DataFrame:
+    """The table of :meth:`spatial_zb.Panel.absent`, of ``present`` (T, n)."""
+    told = _told(events)
+    rows = [
+        (str(units[i]), *stretch)
+        for i in np.flatnonzero(~present.all(axis=0))
+        for stretch in _stretches(present[:, i], periods, told.get(str(units[i]), ()))
+    ]
+    return pd.DataFrame(rows, columns=["unit", "first", "last", "periods", "absence", "why"])
+
+
+def _stretches(
+    there: NDArray[np.bool_], periods: Sequence[int], told: Sequence[tuple[int, str]]
+) -> Iterator[tuple[int, int, int, str, str]]:
+    """First and last period, length, kind and events of each stretch without one unit; ``there`` (T,)."""
+    T = len(periods)
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], there, [True]])))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        low = periods[start - 1] if start else -np.inf
+        high = periods[stop] if stop < T else np.inf
+        why = "; ".join(f"{when}: {what}" for when, what in told if low <= when <= high)
+        kind = ABSENCES[bool(start > 0), bool(stop < T)]
+        yield periods[start], periods[stop - 1], int(stop - start), kind, why

@@ -11,8 +11,8 @@ import pytest
 from shapely.geometry import box
 
 from spatial_zb.base.errors import DataError, SpecificationError
-from spatial_zb.data.codes import constant_units, match_report, padded
 from spatial_zb.data.gate import build_panel
+from spatial_zb.data.units import constant_units, match_report, padded
 
 MAP = geopandas.GeoDataFrame(
     {"name_zh": ["杭州市", "宁波市", "温州市"], "name_en": ["Hangzhou", "Ningbo", "Wenzhou"]},
