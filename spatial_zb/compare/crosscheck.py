@@ -49,7 +49,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
-from spatial_zb.weights.describe import describe
+from spatial_zb.weights.entries import describe
 from spatial_zb.weights.matrix import Weights
 
 #: Beyond so many observations spreg takes sparse factors for its determinants.

@@ -14,7 +14,7 @@ from scipy import sparse
 from spatial_zb.base.errors import WeightsError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Printed
-from spatial_zb.weights.describe import describe
+from spatial_zb.weights.entries import describe
 from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights
 
 #: Two weights that are correlated at least so are one matrix for the purposes of a robustness table.

@@ -24,8 +24,7 @@ from spatial_zb.base.errors import (
 from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Drawn, shown_in_html
 from spatial_zb.base.text import Text
-from spatial_zb.weights.describe import WeightsReport, describe
-from spatial_zb.weights.entries import as_sparse, check_entries, text_ids
+from spatial_zb.weights.entries import WeightsReport, as_sparse, check_entries, describe, text_ids
 
 if TYPE_CHECKING:
     from spatial_zb.core.logdet import Determinant, LogDet

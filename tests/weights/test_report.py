@@ -83,7 +83,7 @@ def test_interval_is_that_of_the_eigenvalues() -> None:
 
 
 def test_interval_of_many_units_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatial_zb.weights.describe.MOST_UNITS_WITH_EIGENVALUES", 4)
+    monkeypatch.setattr("spatial_zb.weights.entries.MOST_UNITS_WITH_EIGENVALUES", 4)
     report = rook_chain(5).report()
     assert np.isnan(report.glance()["rho_low"].iloc[0])
     assert any("not computed above 4" in note for note in report.notes)
