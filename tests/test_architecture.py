@@ -116,6 +116,7 @@ ARROWS = {
         "core",
         "core/laws",
         "core/likelihood",
+        "core/logdet",
         "core/random",
         "core/system",
         "data",

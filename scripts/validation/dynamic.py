@@ -194,28 +194,35 @@ def _regime_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights) -> Found | 
     return out
 
 
-#: (ρ, β, θ) of three regimes that differ, and that are equal.
+#: (ρ, β, θ) of regimes that differ, of two the first and the last, and that are equal.
 GROUPS = {"apart": ((0.1, 1.0, 0.5), (0.3, 0.7, 0.2), (0.5, 0.4, 0.0)), "equal": ((0.3, 0.7, 0.2),) * 3}
 AR = 0.7
 
 
 def group_cells() -> Iterator[Cell]:
-    """Three regimes, apart and equal; independent errors by the information, lasting ones clustered; uneven with one ρ."""
-    for n, kind, errors in product((41, 90), GROUPS, ("iid", "AR 0.7")):
-        yield _group_cell(n, kind, errors, "complete")
-    for n, errors in product((41, 90), ("iid", "AR 0.7")):
-        yield _group_cell(n, "equal", errors, "late 50 %")
+    """Two and three regimes, apart and equal; independent errors by the information, lasting ones clustered.
+
+    Complete panels, and half the units late with a ρ for each regime or one for all.
+    """
+    both = ("iid", "AR 0.7")
+    for n, kind, errors in product((41, 90), GROUPS, both):
+        yield _group_cell(n, 11, 3, kind, errors, "complete", "each")
+    for n, errors in product((41, 90), both):
+        yield _group_cell(n, 11, 3, "equal", errors, "late 50 %", "one")
+    for n, T, groups, kind, errors in product((41, 90), (4, 11), (2, 3), GROUPS, both):
+        yield _group_cell(n, T, groups, kind, errors, "late 50 %", "each")
 
 
-def _group_cell(n: int, kind: str, errors: str, shape: str) -> Cell:
-    W, T, truth = weights(n, "contiguity"), 11, np.array(GROUPS[kind])
-    group = np.arange(n) % 3
-    one = shape.startswith("late")
+def _group_cell(n: int, T: int, groups: int, kind: str, errors: str, shape: str, rho: str) -> Cell:
+    W, truth = weights(n, "contiguity"), np.array(GROUPS[kind])[[0, 2] if groups == 2 else [0, 1, 2]]
+    group, one = np.arange(n) % groups, rho == "one"
     spec = zb.DurbinSpec("y", ["x"], regimes="group", common=["rho"] if one else [])
     names = {"rho": "rho", "x": "beta", "W_x": "theta"}
+    seed = [SEED, n, len(kind), len(errors), len(shape)]
+    seed += [T, groups] if shape.startswith("late") and not one else []
 
     def replicate(index: int) -> dict[str, Found | None]:
-        rng = np.random.default_rng([SEED, n, len(kind), len(errors), len(shape), index])
+        rng = np.random.default_rng([*seed, index])
         panel = _group_panel(W, truth[group].T, group, T, errors, shape, rng)
         fit = zb.fit_durbin(spec, panel, W, covariance="information" if errors == "iid" else "cluster")
         if not fit.converged:
@@ -232,8 +239,16 @@ def _group_cell(n: int, kind: str, errors: str, shape: str) -> Cell:
                 out[f"equal {names.get(test.of, test.of)}"] = (np.nan, np.nan, -inside, inside - 0.5)
         return {fit.estimator: out}
 
-    keys = {"n": n, "truth_of_groups": kind, "errors": errors, "shape": shape}
-    values = {f"{name}[{g}]": truth[g, k] for k, name in enumerate(names.values()) for g in range(3)}
+    keys = {
+        "n": n,
+        "T": T,
+        "groups": groups,
+        "truth_of_groups": kind,
+        "errors": errors,
+        "shape": shape,
+        "rho": rho,
+    }
+    values = {f"{name}[{g}]": truth[g, k] for k, name in enumerate(names.values()) for g in range(groups)}
     tested = [name for name in names.values() if not (one and name == "rho")]
     if one:
         values = {"rho": truth[0, 0]} | {key: value for key, value in values.items() if "rho" not in key}
@@ -250,7 +265,7 @@ def _group_panel(
     shape: str,
     rng: np.random.Generator,
 ) -> zb.Panel:
-    """y, x and group of three regimes, x correlated with the unit effects; half the units late where ``shape`` says so."""
+    """y, x and group of the regimes, x correlated with the unit effects; half the units late where ``shape`` says so."""
     (rho, beta, theta), n = truth, W.n
     there = np.ones((T, n), dtype=bool)
     if shape.startswith("late"):
@@ -365,7 +380,7 @@ def run_regimes(replications: int = 1000, workers: int = 1) -> None:
 
 
 def run_regime_groups(replications: int = 400, workers: int = 1) -> None:
-    """Three regimes."""
+    """Two and three regimes in panels of any shape."""
     run("regime_groups", replications, workers)
 
 

@@ -19,7 +19,7 @@ from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.system import order_impacts
 from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
-from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
+from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects, regime_effects_of_periods
 from spatial_zb.effects.static import (
     effects_of_periods,
     order_terms,
@@ -120,7 +120,7 @@ def spatial_effects(
     if by not in get_args(By):
         raise not_one_of("by", by, get_args(By))
     if by == "period":
-        return effects_of_periods(fit, method, alpha)
+        return (regime_effects_of_periods if fit.spec.regimes else effects_of_periods)(fit, method, alpha)
     if horizon == "long":
         return long_run_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     return static_effects(fit, method, draws, rng, alpha)
@@ -185,11 +185,11 @@ def effect_matrix(
     """
     check_fit(fit, "effect_matrix")
     if fit.design.shape_facts:
-        return period_effect_matrix(fit, term, period)
+        return (regime_effect_matrix if fit.spec.regimes else period_effect_matrix)(fit, term, period)
     if horizon not in get_args(Horizon):
         raise not_one_of("horizon", horizon, get_args(Horizon))
     if fit.spec.regimes and horizon == "short":
-        return pd.DataFrame(regime_effect_matrix(fit, term), index=fit.panel.units, columns=fit.panel.units)
+        return regime_effect_matrix(fit, term, None)
     return static_effect_matrix(fit, term, long_run_filter(fit) if horizon == "long" else None)
 
 

@@ -34,9 +34,15 @@ from spatial_zb.base.results import TABLE_COLUMNS, ResultTable, coefficient_colu
 from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.regimes import Regimes
+from spatial_zb.core.logdet.factors import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
-from spatial_zb.effects.static import law_of_parameters, log_variances, refuse_without_effects
+from spatial_zb.effects.static import (
+    law_of_parameters,
+    log_variances,
+    no_periods,
+    refuse_without_effects,
+    rows_of_period,
+)
 from spatial_zb.effects.table import (
     EFFECTS,
     REACH,
@@ -49,12 +55,11 @@ from spatial_zb.effects.table import (
     interval_at_end,
     no_estimate,
     not_computed,
-    refuse_shape,
     simulated_columns,
     tell_rejected,
 )
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
+from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of, row_regimes
 from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.weights.matrix import Weights
 from spatial_zb.weights.periods import row_blocks
@@ -124,21 +129,53 @@ def _reason(fit: Fit, regimes: Regimes) -> Note | None:
     return None
 
 
-def regime_effect_matrix(fit: Fit, term: str) -> Array:
-    """The whole matrix E_k (n, n)."""
+def regime_effects_of_periods(fit: Fit, method: Method, alpha: float) -> Effects:
+    """The same in each period, on the units that are there, where W or units change between periods.
+
+    Raises
+    ------
+    SpecificationError
+        A fit under one W on a complete panel; another method than ``"delta"``.
+    """
+    if not isinstance(fit.design, ShapeDesign) or method != "delta":
+        raise no_periods()
+    blocks, values, where = _blocks(fit), fit.params.to_numpy(), _positions(fit)
+    labels = (*regime_labels(fit.spec, fit.convergence.regimes), "")
+    terms = tuple(f"{x}{label}" for x in fit.spec.x for label in labels)
+    axes = {"period": tuple(map(str, fit.panel.periods)), "term": terms, "effect": EFFECTS}
+    why = _reason(fit, blocks[0].regimes)
+    if why is not None:
+        return not_computed(axes, method, fit, why)
+    found: dict[int, tuple[Array, Array]] = {}
+    for block in blocks:
+        m = _multipliers(fit, [block], values)
+        parts = _combined(m, values, where), _gradient(fit, [block], m, values, where)
+        found |= dict.fromkeys(block.periods, parts)
+    point, gradient = (np.array([found[t][i] for t in range(len(found))]) for i in (0, 1))
+    df = fit.degrees(gradient)
+    columns = coefficient_columns(point.ravel(), _errors(fit, gradient).ravel(), alpha, df)
+    return Effects(axes, columns, method, fit, {"average_over": "units of the period"}, df=df)
+
+
+def regime_effect_matrix(fit: Fit, term: str, period: int | None) -> pd.DataFrame:
+    """The whole matrix E_k (n, n), of one ``period`` where W or units change between periods."""
     if term not in fit.spec.x:
         raise DataError(
             f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
             f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
         )
-    refuse_shape(fit, "effect_matrix")
-    (regimes,) = (block.regimes for block in _blocks(fit))
+    units, at = fit.panel.units, 0
+    if isinstance(fit.design, ShapeDesign):
+        units = rows_of_period(fit, period).units
+        at = fit.panel.periods.index(period)
+    block = next(block for block in _blocks(fit) if at in block.periods)
+    regimes = block.regimes
     refuse_without_effects(fit, _reason(fit, regimes))
     values, where = fit.params.to_numpy(), _positions(fit)
     k = fit.spec.x.index(term)
     beta, theta = _pick(values, where[k, 0]), _pick(values, where[k, 1])
-    impulse = np.diag(beta[regimes.regime]) + theta[regimes.regime][:, None] * regimes.matrix.toarray()
-    return regimes.solver(_rho(fit, values))[0](impulse)
+    impulse = np.diag(beta[regimes.regime]) + theta[regimes.regime][:, None] * block.lagged.toarray()
+    return pd.DataFrame(regimes.solver(_rho(fit, values))[0](impulse), index=units, columns=units)
 
 
 @renamed(alpha="level")
@@ -216,18 +253,18 @@ def _between(blocks: Sequence[_Block], rho: Array, coefficients: Array) -> Array
         E = regimes.solver(rho)[0](np.diag(beta) + theta[:, None] * block.lagged.toarray())
         np.fill_diagonal(E, 0.0)
         into = np.eye(groups)[regimes.regime]  # (n, groups)
-        sums += block.periods * (into.T @ E @ into)
-        rows += block.periods * into.sum(axis=0)
+        sums += len(block.periods) * (into.T @ E @ into)
+        rows += len(block.periods) * into.sum(axis=0)
     return sums / rows[:, None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """The units of a period, the W of their x, and how many periods are like it: one of a complete panel."""
+    """The units of a period, the W of their x, and which periods are like it: one block of a complete panel."""
 
     regimes: Regimes
     lagged: sparse.csr_array
-    periods: int
+    periods: tuple[int, ...]
 
 
 def _blocks(fit: Fit) -> list[_Block]:
@@ -241,17 +278,18 @@ def _blocks(fit: Fit) -> list[_Block]:
     design = fit.design
     if not isinstance(design, ShapeDesign):
         regimes = replace(regimes_of(fit.spec, fit.weights, regime), timed=False)
-        return [_Block(regimes, regimes.matrix, 1)]
+        return [_Block(regimes, regimes.matrix, (0,))]
     own, lagged = (
         row_blocks(W, fit.panel.units, fit.panel.periods, design.present)
         for W in (design.own.y, design.own.x)
     )
+    apart = fit.spec.lag_y and "rho" not in fit.spec.common
+    bound = row_regimes(design).bound if apart else float(design.interval[1])
     found: dict[tuple[int, int], _Block] = {}
-    for W, Wx, there in zip(own, lagged, design.present, strict=True):
-        key = id(W), id(Wx)
-        regimes = Regimes(W, regime[there], False, float(design.interval[1]), own=False)
-        count = found[key].periods + 1 if key in found else 1
-        found[key] = _Block(regimes, Wx, count)
+    for t, (W, Wx, there) in enumerate(zip(own, lagged, design.present, strict=True)):
+        regimes = Regimes(W, regime[there], int(regime.max()) + 1, False, bound, apart)
+        block = found.setdefault((id(W), id(Wx)), _Block(regimes, Wx, ()))
+        found[id(W), id(Wx)] = replace(block, periods=(*block.periods, t))
     return list(found.values())
 
 
@@ -292,9 +330,11 @@ def _multipliers(fit: Fit, blocks: Sequence[_Block], values: Array) -> Array:
             by_unit[:, s, 2] = inverse @ own
             by_unit[:, s, 3] = inverse @ (own * (lagged @ np.ones(n)))
         into = np.column_stack([np.eye(groups)[regimes.regime], np.ones(n)])
-        sums += block.periods * np.einsum("ng,nsk->gsk", into, by_unit)
-        rows += block.periods * into.sum(axis=0)
-    return sums / rows[:, None, None]
+        sums += len(block.periods) * np.einsum("ng,nsk->gsk", into, by_unit)
+        rows += len(block.periods) * into.sum(axis=0)
+    return (
+        sums / np.where(rows > 0, rows, np.nan)[:, None, None]
+    )  # a regime that is not there in a period has none
 
 
 def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:

@@ -89,11 +89,7 @@ def effects_of_periods(fit: Fit, method: Method, alpha: float) -> Effects:
     """
     design = fit.design
     if not isinstance(design, ShapeDesign) or method != "delta":
-        raise SpecificationError(
-            'by="period" is for fits whose W or units change between periods, and for method="delta": elsewhere effects are '
-            "the same in every period. Leave it out.",
-            'by="period"用于各期W或地区不同的估计，且method="delta"：其他情形下各期效应相同。请去掉该选项。',
-        )
+        raise no_periods()
     axes = {"period": tuple(map(str, fit.panel.periods))} | _axes(fit)
     why = reason_of_equation(fit)
     if why is not None:
@@ -106,6 +102,15 @@ def effects_of_periods(fit: Fit, method: Method, alpha: float) -> Effects:
     df = fit.degrees(np.array([_over_parameters(fit, part) for part in gradient]))
     columns = coefficient_columns(point.ravel(), errors.ravel(), alpha, df)
     return Effects(axes, columns, method, fit, {"average_over": "units of the period"}, df=df)
+
+
+def no_periods() -> SpecificationError:
+    """For effects by period where they are the same in all."""
+    return SpecificationError(
+        'by="period" is for fits whose W or units change between periods, and for method="delta": elsewhere effects are '
+        "the same in every period. Leave it out.",
+        'by="period"用于各期W或地区不同的估计，且method="delta"：其他情形下各期效应相同。请去掉该选项。',
+    )
 
 
 def reason_of_equation(fit: Fit, fieller: bool = True) -> Note | None:

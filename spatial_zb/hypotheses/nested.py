@@ -1,4 +1,4 @@
-"""Tests of restrictions from one fit: SDM against SAR and SEM, and restrictions on a system."""
+"""Tests of restrictions from one fit: SDM against SAR and SEM, equal regimes, and restrictions on a system."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from spatial_zb.core.system.scores import with_error_covariances
 from spatial_zb.hypotheses.case import TESTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.regimes import regime_contrast
 from spatial_zb.models.spec import CLUSTERED, DurbinSpec
 from spatial_zb.models.system import fit_system, system_likelihood
 from spatial_zb.models.system.fit import SystemFit
@@ -354,3 +355,54 @@ def _restriction_row(fit: SystemFit, name: str, spec: SystemSpec, sigma: SigmaFo
             return Row(name, np.nan, 0, np.nan, Text(str(error), error.zh))
     (row,) = likelihood_ratio(restricted, fit).rows
     return replace(row, test=name, note=NOTHING if np.isfinite(row.statistic) else NO_MAXIMUM)
+
+
+#: The test of regime_tests.
+EQUAL_REGIMES = Text("Wald equal regimes", "Wald 检验（各区制相等）")
+
+
+def regime_tests(fit: Fit) -> TestTable:
+    """Wald tests that regimes are equal (Chow's): ρ, every β and θ, and all of them together.
+
+    Returns
+    -------
+    TestTable of χ² tests, of ρ and each coefficient with as many degrees of freedom as regimes less one, and ``"all"`` of
+    them at once; of two regimes ``tidy()`` has term, difference (second regime less first) and its std_error beside.
+    ``row("Wald equal regimes", "rho")`` is one of them. Of clustered errors p is that of Hotelling's T² by n units.
+
+    Raises
+    ------
+    SpecificationError
+        A fit without regimes.
+
+    Notes
+    -----
+    Chow (1960), Econometrica 28: 591-605; with spatial lags Anselin (1990), J. Regional Science 30: 185-207.
+    """
+    names, contrast = regime_contrast(fit)
+    own = contrast[:, :-1]  # σ² is the last, and may have no error
+    difference, cov = contrast @ fit.claimed.to_numpy(), own @ fit.cov.to_numpy()[:-1, :-1] @ own.T
+    terms = list(dict.fromkeys(names))
+    groups = {name: np.flatnonzero([other == name for other in names]) for name in terms}
+    groups["all"] = np.arange(len(names))
+    rows, units = [], len(fit.panel.units)
+    for term, at in groups.items():
+        part = cov[np.ix_(at, at)]
+        statistic = float(difference[at] @ np.linalg.solve(part, difference[at])) if fit.converged else np.nan
+        p = (
+            cluster_p_value(statistic, len(at), units)
+            if fit.covariance in CLUSTERED
+            else chi2_tail(statistic, len(at))
+        )
+        one = len(at) == 1 and term != "all"
+        more = {
+            "term": term,
+            "difference": float(difference[at][0]) if one else np.nan,
+            "std_error": float(np.sqrt(part[0, 0])) if one else np.nan,
+        }
+        rows.append(Row(EQUAL_REGIMES.en, statistic, len(at), float(p), of=term, more=more))
+    columns = ["term", "difference", "std_error", "statistic", "df", "p_value"]
+    frame = pd.DataFrame(
+        [{**row.more, "statistic": row.statistic, "df": row.df, "p_value": row.p_value} for row in rows]
+    )[columns]
+    return TestTable(tuple(rows), fit.facts, {EQUAL_REGIMES.en: EQUAL_REGIMES}, old=frame)

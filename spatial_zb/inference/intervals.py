@@ -81,7 +81,7 @@ def profile_interval(
     SpecificationError
         Another estimator, a model without the term or with both, too few replicates.
     """
-    if not isinstance(fit.design, ShapeDesign):
+    if not isinstance(fit.design, ShapeDesign) or (fit.spec.regimes and "rho" not in fit.spec.common):
         check_single(fit)
     if effect is not None:
         return _of_effect(fit, term, effect, level, replicates)

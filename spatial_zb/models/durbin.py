@@ -291,11 +291,11 @@ def _reasons(spec: DurbinSpec, panel: Panel, lags: Lags, estimator: Estimator) -
     others = {
         f'estimator="{estimator}"': estimator not in ("lee_yu", "gmm"),
         'fixed_effects="random"': spec.fixed_effects == "random",
-        'ρ by regime (take common=["rho"])': bool(spec.regimes and spec.lag_y and "rho" not in spec.common),
         "time_lag": spec.dynamic,
     }
     found = [name for name, on in others.items() if on]
-    if (found or estimator == "gmm") and set(reasons) <= {"rows of W"}:
+    apart = bool(spec.regimes) and spec.lag_y and "rho" not in spec.common  # its transform asks for no such W
+    if (found or apart or estimator == "gmm") and set(reasons) <= {"rows of W"}:
         return ()
     if not found:
         return reasons

@@ -1,4 +1,4 @@
-"""Regimes of units, such as core cities and the rest: ρ, β and θ of their own, and tests of equality."""
+"""Regimes of units, such as core cities and the rest: ρ, β and θ of their own, in panels of any shape."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from scipy import linalg
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import Note
-from spatial_zb.base.results import Row, TestTable
-from spatial_zb.base.text import Text, cell_of
-from spatial_zb.core import Array, chi2_tail
+from spatial_zb.base.text import cell_of
+from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
@@ -25,26 +24,28 @@ from spatial_zb.core.likelihood.covariance import (
 from spatial_zb.core.likelihood.errors import errors_of
 from spatial_zb.core.likelihood.regimes import (
     RegimeMaximum,
-    Regimes,
+    RowRegimes,
     regime_maximum,
     regime_moments,
+    regime_point,
     unit_scores_meat,
 )
-from spatial_zb.core.likelihood.tests import cluster_p_value
-from spatial_zb.core.logdet.factors import largest_sums
+from spatial_zb.core.likelihood.shape_rows import DENSE_PERIOD
+from spatial_zb.core.logdet.factors import Regimes, largest_sums
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample, column_basis, demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.certainty import Certainty, degrees_of, least_squares, probe_error
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import INDEPENDENT, SMALL_N, notes_on_correlation, notes_on_dependence
-from spatial_zb.models.notes import (
-    BOOTSTRAP,
-    few_units_by_regime,
-    no_root,
-    not_positive,
+from spatial_zb.models.ml import (
+    INDEPENDENT,
+    SMALL_N,
+    errors_of_rows,
+    notes_on_correlation,
+    notes_on_dependence,
 )
-from spatial_zb.models.shape import Lags, build_shape, fit_shape, used_rows
+from spatial_zb.models.notes import BOOTSTRAP, few_units_by_regime, no_root, not_positive
+from spatial_zb.models.shape import Lags, ShapeDesign, assembled, build_shape, fit_shape, shape_cov, used_rows
 from spatial_zb.models.spec import (
     CLUSTERED,
     INTERCEPT,
@@ -109,7 +110,7 @@ def fit_regime_rows(
     covariance: Covariance,
     bandwidth: int | None,
 ) -> Fit:
-    """Regimes in a panel of any shape, with one ρ: the adjusted score of x and Wx of each regime as variables.
+    """Regimes in a panel of any shape: the adjusted score of x and Wx of each regime as variables, with one ρ or of each.
 
     Raises
     ------
@@ -130,10 +131,56 @@ def fit_regime_rows(
     parts = _split(spec, panel, lagged)
     plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
     made = build_shape(plain, panel.with_columns(parts), lags, reasons)
-    fit = fit_shape(made, covariance, bandwidth)
     own = panel.select(list(made.panel.units), list(made.panel.periods))
+    design = replace(made, spec=spec, panel=own)
+    if spec.lag_y and "rho" not in spec.common:
+        return estimate_regime_rows(design, covariance, bandwidth)
+    fit = fit_shape(made, covariance, bandwidth)
     convergence = replace(fit.convergence, regimes=tuple(map(float, values)))
-    return replace(fit, design=replace(made, spec=spec, panel=own), convergence=convergence)
+    return replace(fit, design=design, convergence=convergence)
+
+
+def row_regimes(design: ShapeDesign) -> RowRegimes:
+    """The regime of every row and the W of y, of a model with a ρ for each.
+
+    Raises
+    ------
+    SpecificationError
+        Periods of more units than dense filters are made for.
+    """
+    W, regime = design.shape.W, regime_split(design.spec, design.panel)[1]
+    assert W is not None, "there is a lag of y"
+    if not W.dense:
+        raise SpecificationError(
+            f'In this shape of panel ρ by regime is for periods of up to {DENSE_PERIOD} units: take common=["rho"].',
+            f'此形态的面板分区制估计ρ时，每期至多{DENSE_PERIOD}个地区：请用common=["rho"]。',
+        )
+    positive = all(block.data.min(initial=0.0) >= 0 for block in W.distinct)
+    bound = W.interval[1] if positive else min(1 / largest_sums(block) for block in W.distinct if block.nnz)
+    return RowRegimes(design.shape, regime[design.shape.unit], int(regime.max()) + 1, float(bound))
+
+
+def estimate_regime_rows(
+    design: ShapeDesign, covariance: Covariance, bandwidth: int | None = None, start: Array | None = None
+) -> Fit:
+    """ρ, β and θ of each regime in a panel of any shape; without notes from ``start``, the ρ of what is redrawn."""
+    spec, units = design.spec, len(design.panel.units)
+    values, regime = regime_split(spec, design.panel)
+    point, best = regime_point(row_regimes(design), design.values, start)
+    made = shape_cov(point, covariance, bandwidth) if point.found.solved else (None, False)
+    fit = assembled(design, point, covariance, made, (regime_terms(spec, values), best.rho.tolist()))
+    convergence = replace(fit.convergence, gradient=best.gradient, regimes=tuple(map(float, values)))
+    fit = replace(fit, convergence=convergence)
+    if start is not None:
+        return fit
+    rows = TransformedSample(units, len(design.panel.periods), fit.nobs, 1, False, fit.absorbed)
+    notes = notes_on_dependence(covariance, rows, 0.0)
+    if made[1] and covariance in INDEPENDENT:
+        notes += notes_on_correlation(errors_of_rows(point), covariance)
+    notes += [no_root()] if best.at_bound else [] if made[1] else [not_positive()]
+    if units <= SMALL_N:
+        notes.append(few_units_by_regime(tuple(np.bincount(regime).tolist()), BOOTSTRAP))
+    return replace(fit, notes=tuple(notes))
 
 
 def regime_terms(spec: DurbinSpec, values: Iterable[float]) -> tuple[str, ...]:
@@ -227,7 +274,8 @@ def regimes_of(spec: DurbinSpec, weights: Weights, regime: NDArray[np.intp]) -> 
     positive = weights.matrix.data.min(initial=0.0) >= 0
     bound = weights.logdet.interval[1] if positive else 1 / largest_sums(weights.matrix)
     timed = spec.fixed_effects == "two_way"
-    return Regimes(weights.matrix, regime, timed, float(bound), "rho" not in spec.common)
+    groups, own = int(regime.max()) + 1, "rho" not in spec.common
+    return Regimes(weights.matrix, regime, groups, timed, float(bound), own)
 
 
 def regime_labels(spec: DurbinSpec, values: Iterable[float]) -> tuple[str, ...]:
@@ -363,57 +411,6 @@ def _notes_on_errors(at: _Evaluated, covariance: str) -> list[Note]:
     basis = column_basis(np.column_stack([stacked(at.design.Z), slopes])).Q.reshape(*shape, -1)
     e = at.e.reshape(shape)
     return notes_on_correlation(errors_of(e, basis, np.zeros_like(e), at.design.spec.transform), covariance)
-
-
-#: The test of regime_tests.
-EQUAL_REGIMES = Text("Wald equal regimes", "Wald 检验（各区制相等）")
-
-
-def regime_tests(fit: Fit) -> TestTable:
-    """Wald tests that regimes are equal (Chow's): ρ, every β and θ, and all of them together.
-
-    Returns
-    -------
-    TestTable of χ² tests, of ρ and each coefficient with as many degrees of freedom as regimes less one, and ``"all"`` of
-    them at once; of two regimes ``tidy()`` has term, difference (second regime less first) and its std_error beside.
-    ``row("Wald equal regimes", "rho")`` is one of them. Of clustered errors p is that of Hotelling's T² by n units.
-
-    Raises
-    ------
-    SpecificationError
-        A fit without regimes.
-
-    Notes
-    -----
-    Chow (1960), Econometrica 28: 591-605; with spatial lags Anselin (1990), J. Regional Science 30: 185-207.
-    """
-    names, contrast = regime_contrast(fit)
-    own = contrast[:, :-1]  # σ² is the last, and may have no error
-    difference, cov = contrast @ fit.claimed.to_numpy(), own @ fit.cov.to_numpy()[:-1, :-1] @ own.T
-    terms = list(dict.fromkeys(names))
-    groups = {name: np.flatnonzero([other == name for other in names]) for name in terms}
-    groups["all"] = np.arange(len(names))
-    rows, units = [], len(fit.panel.units)
-    for term, at in groups.items():
-        part = cov[np.ix_(at, at)]
-        statistic = float(difference[at] @ np.linalg.solve(part, difference[at])) if fit.converged else np.nan
-        p = (
-            cluster_p_value(statistic, len(at), units)
-            if fit.covariance in CLUSTERED
-            else chi2_tail(statistic, len(at))
-        )
-        one = len(at) == 1 and term != "all"
-        more = {
-            "term": term,
-            "difference": float(difference[at][0]) if one else np.nan,
-            "std_error": float(np.sqrt(part[0, 0])) if one else np.nan,
-        }
-        rows.append(Row(EQUAL_REGIMES.en, statistic, len(at), float(p), of=term, more=more))
-    columns = ["term", "difference", "std_error", "statistic", "df", "p_value"]
-    frame = pd.DataFrame(
-        [{**row.more, "statistic": row.statistic, "df": row.df, "p_value": row.p_value} for row in rows]
-    )[columns]
-    return TestTable(tuple(rows), fit.facts, {EQUAL_REGIMES.en: EQUAL_REGIMES}, old=frame)
 
 
 def regime_contrast(fit: Fit) -> tuple[list[str], Array]:

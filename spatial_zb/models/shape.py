@@ -30,14 +30,12 @@ from spatial_zb.core.likelihood.shape_covariance import (
     clusters_at,
     distance_meat,
     expected_derivative,
-    observed_derivative,
     period_meat,
     sandwiched,
     score_variance,
 )
 from spatial_zb.core.likelihood.shape_rows import DENSE_PERIOD, RowWeights, row_weights
 from spatial_zb.core.transforms import FixedEffects, TransformedSample, effect_space
-from spatial_zb.core.unit_rows import RowClusters
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import (
     Design,
@@ -317,8 +315,8 @@ def fit_shape(
     """Solve the adjusted score; errors as ``covariance`` says, ``kernel`` that of ``"conley"``; ``noted``: with notes."""
     _check_size(design.shape, covariance)
     point = ShapePoint(shape_estimate(design.shape, design.values))
-    cov, positive = shape_cov(point, covariance, bandwidth, kernel) if point.found.solved else (None, False)
-    fit = _assembled(design, point, covariance, cov, positive)
+    made = shape_cov(point, covariance, bandwidth, kernel) if point.found.solved else (None, False)
+    fit, positive = assembled(design, point, covariance, made), made[1]
     fit = fit if kernel is None else replace(fit, convergence=replace(fit.convergence, kernel=kernel))
     return replace(fit, notes=_notes(fit, point, positive)) if noted else fit
 
@@ -364,25 +362,28 @@ def shape_cov(
         return sandwiched(expected_derivative(point, 0.0)[on], score_variance(point, 0.0)[on])
     else:
         meat = (any_law_meat if kind == "sandwich" else score_variance)(point)
-    return sandwiched(observed_derivative(point)[on], meat[on])
+    return sandwiched(point.derivative[on], meat[on])
 
 
-def _assembled(
-    design: ShapeDesign, point: ShapePoint, covariance: Covariance, cov: Array | None, positive: bool
+def assembled(
+    design: ShapeDesign,
+    point: ShapePoint,
+    covariance: Covariance,
+    made: tuple[Array | None, bool],
+    apart: tuple[tuple[str, ...], list[float]] | None = None,
 ) -> Fit:
-    found, shape, spec = point.found, design.shape, design.spec
+    """The fit without its notes, with what :func:`shape_cov` made; names and the ρ where regimes have them ``apart``."""
+    found, shape, spec, (cov, positive) = point.found, design.shape, design.spec, made
     units, sigma2, df, loglik = len(design.panel.units), found.sigma2, None, np.nan
-    terms = (*spec.terms, *spec.spatial_terms, "sigma2")
-    cov = np.full((len(terms), len(terms)), np.nan) if cov is None else cov
+    both = (found.rho, spec.lag_y), (found.lam, spec.lag_error)
+    terms, spatial = apart or ((*spec.terms, *spec.spatial_terms), [value for value, on in both if on])
+    index = term_index((*terms, "sigma2"))
+    cov = np.full((len(index), len(index)), np.nan) if cov is None else cov
     few = corrects_leverage(covariance, units)
     if not spec.spatial_terms:  # ordinary least squares: classical degrees of freedom, and a likelihood
         rows = TransformedSample(len(found.e), 1, shape.free, 1, False, shape.effects.rank)
         loglik = -shape.free / 2 * (np.log(2 * np.pi * sigma2) + 1)
         sigma2, cov, df = least_squares(rows, len(found.delta), sigma2, cov, few)
-    index = term_index(terms)
-    spatial = [value for value, on in ((found.rho, spec.lag_y), (found.lam, spec.lag_error)) if on]
-    clusters: RowClusters | None = clusters_at(point) if few and positive else None
-    traces = point.traces if found.solved else None
     return Fit(
         design=design,
         estimator="adjusted_score",
@@ -394,11 +395,11 @@ def _assembled(
         absorbed=shape.effects.rank,
         residuals=placed(found.e, design.present),
         df_resid=degrees_of(covariance, units, df),
-        clusters=clusters,
+        clusters=clusters_at(point) if few and positive else None,
         convergence=Convergence(
             converged=positive and found.solved,
             at_bound=not found.solved,
-            probe_error=traces.probe_error if traces and spec.spatial_terms else None,
+            probe_error=point.traces.probe_error if found.solved and spec.spatial_terms else None,
             roots=tuple(rho if spec.lag_y else lam for rho, lam in found.roots) if spec.spatial_terms else (),
         ),
     )
@@ -436,13 +437,9 @@ def rows_left_out(blank: int, rows: int) -> Text:
 @Kind
 def several_roots(roots: tuple[tuple[float, float], ...], lag_y: bool, lag_error: bool) -> Text:
     """Values at which the adjusted score falls through zero; the first is the estimate."""
-    name = "(ρ, λ)" if lag_y and lag_error else "ρ" if lag_y else "λ"
-    pick = (
-        (lambda r: f"({r[0]:.3f}, {r[1]:.3f})")
-        if lag_y and lag_error
-        else (lambda r: f"{r[0 if lag_y else 1]:.3f}")
-    )
-    shown = ", ".join(map(pick, roots))
+    both = lag_y and lag_error
+    name = "(ρ, λ)" if both else "ρ" if lag_y else "λ"
+    shown = ", ".join(f"({r:.3f}, {s:.3f})" if both else f"{r if lag_y else s:.3f}" for r, s in roots)
     return Text(
         f"the score is zero at {len(roots)} values of {name} ({shown}): the one uphill of the others is shown, and standard "
         "errors do not cover the choice between them",

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import optimize
+from scipy import linalg, optimize
 from small_examples import ring_with_chords, rook, weights_of
 
 import spatial_zb as zb
+from spatial_zb.core.likelihood.regimes import RowRegimes, regime_point
+from spatial_zb.models.regimes import fit_regime_rows
+from spatial_zb.models.shape import read_lags, shape_cov
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "regimes"
 #: spreg's search for ρ stops near 1e-9.
@@ -315,21 +318,183 @@ def test_regimes_of_an_uneven_panel_are_variables_split_by_hand(panel, W):
         assert table.tidy()["std_error"].notna().all()
 
 
-def test_effects_of_regimes_in_an_uneven_panel_by_loops_over_periods(panel, W):
-    part = uneven(panel)
-    fit = zb.fit_durbin(spec(common=["rho", "z"]), part, W)
-    used, group = part.rows(["y", "x", "z"]), np.searchsorted([1, 2, 4], REGION)
+def blocks(panel: zb.Panel, W: zb.Weights) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Who is there in each period, and W among them with rows that sum to one."""
+    out = []
+    for on in panel.rows(["y", "x", "z"]):
+        part = W.matrix.toarray()[np.ix_(on, on)]
+        out.append((on, part / np.where(part.sum(axis=1) > 0, part.sum(axis=1), 1)[:, None]))
+    return out
 
-    def at(values: np.ndarray) -> np.ndarray:
-        p = pd.Series(values, fit.params.index)
+
+def slow_fit(panel: zb.Panel, parts: list, dummies: np.ndarray, own: list | None = None) -> dict:
+    """The score of three ρ with every dummy a column and W one matrix; Ω and the derivative by the definition."""
+    there = np.array([on for on, _ in parts])
+    unit = np.nonzero(there)[1]
+    group = np.searchsorted([1, 2, 4], REGION)[unit]
+    big, of_x = linalg.block_diag(*[w for _, w in parts]), linalg.block_diag(*(own or [w for _, w in parts]))
+    y, x, z = (panel.array(name)[there] for name in "yxz")
+    R = [np.diag((group == g).astype(float)) for g in range(3)]
+    Z = np.column_stack([r @ v for v in (x, z, of_x @ x) for r in R])
+    D = dummies[:, np.ptp(dummies, axis=0) > 0]
+    D = np.linalg.svd(D, full_matrices=False)[0][:, : np.linalg.matrix_rank(D)]
+    Q = np.linalg.qr(np.column_stack([D, Z]))[0]
+    N, free, M = len(y), len(y) - D.shape[1], np.eye(len(y)) - D @ D.T
+    P_Q, lags = Q @ Q.T, [r @ big @ y for r in R]
+
+    def G(rho: np.ndarray) -> np.ndarray:
+        return big @ np.linalg.inv(np.eye(N) - sum(a * r for a, r in zip(rho, R, strict=True)) @ big)
+
+    def score(v: np.ndarray) -> np.ndarray:
+        rho, delta, s2 = v[:3], v[3:-1], v[-1]
+        e = M @ (y - sum(a * lag for a, lag in zip(rho, lags, strict=True)) - Z @ delta)
+        own = [lag @ e / s2 - np.trace(M @ r @ G(rho)) for lag, r in zip(lags, R, strict=True)]
+        return np.r_[Z.T @ e / s2, own, e @ e / (2 * s2**2) - free / (2 * s2)]
+
+    def concentrated(rho: np.ndarray) -> np.ndarray:
+        return score(np.r_[rho, best(rho)])[9:12]
+
+    def best(rho: np.ndarray) -> np.ndarray:
+        right = y - sum(a * lag for a, lag in zip(rho, lags, strict=True))
+        delta = np.linalg.lstsq(M @ Z, M @ right, rcond=None)[0]
+        e = M @ (right - Z @ delta)
+        return np.r_[delta, e @ e / free]
+
+    rho = optimize.root(concentrated, [0.05, 0.2, 0.35], tol=1e-12).x
+    at = np.r_[rho, best(rho)]
+    h = 1e-5 * np.eye(13)
+    H = -np.column_stack([(score(at + step) - score(at - step)) / 2e-5 for step in h])[
+        :, [*range(3, 12), 0, 1, 2, 12]
+    ]
+    s2, F = at[-1], [r @ G(rho) for r in R]
+    e = M @ (y - sum(a * lag for a, lag in zip(rho, lags, strict=True)) - Z @ at[3:-1])
+    means = np.column_stack([M @ (lag - f @ e) for lag, f in zip(lags, F, strict=True)])
+    linear, off = np.column_stack([M @ Z, means, np.zeros(N)]), np.eye(N) - P_Q
+    forms = [np.zeros((N, N))] * 9 + [M @ f @ M / s2 for f in F] + [M / (2 * s2**2)]
+    variance = linear.T @ linear / s2 + s2**2 * np.array(
+        [[np.sum(a.T * b + a * b) for b in forms] for a in forms]
+    )
+    # what lies in M F and outside F M, and what the estimated coefficients add to the squares of the means
+    more = [
+        [
+            np.trace(f.T @ M @ k) - np.trace(M @ f @ M @ k.T @ M) - np.trace(off @ f @ P_Q @ k.T @ off)
+            for k in F
+        ]
+        for f in F
+    ]
+    variance[9:12, 9:12] += more
+    K = [(a + a.T) / 2 for a in (s2 * form for form in forms[9:12])]
+    K = [a - np.trace(a) / free * M for a in K]
+    n = len(np.unique(unit))
+    sums = np.zeros((n, 12))
+    pairs = np.zeros((12, 12))
+    Y = np.array(
+        [
+            [
+                [e[unit == i] @ a[np.ix_(unit == i, unit == j)] @ e[unit == j] for j in range(n)]
+                for i in range(n)
+            ]
+            for a in K
+        ]
+    )
+    for i in range(n):
+        sums[i] = linear[unit == i, :12].T @ e[unit == i]
+        sums[i, 9:] += Y[:, i, i]
+    f = n / (n - 1)
+    for a, b in np.ndindex(3, 3):
+        pairs[9 + a, 9 + b] = 2 * f**2 * (np.sum(Y[a] * Y[b]) - np.sum(np.diag(Y[a]) * np.diag(Y[b])))
+    one = H[:12, :12] - np.outer(H[:12, 12], H[12, :12]) / H[12, 12]
+    bread = np.linalg.inv(one)
+    whole = np.linalg.inv(H)
+    return {
+        "params": np.r_[at[3:12], rho, s2],
+        "information": whole @ variance @ whole.T,
+        "cr1": bread @ ((f * sums.T @ sums + pairs) / s2**2) @ bread.T,
+    }
+
+
+@pytest.mark.parametrize("case", ["late", "W by period, trends"])
+def test_rho_by_regime_of_any_shape_is_the_dense_score(panel, W, case):
+    """Three ρ where units come and go: estimates, the sandwich and clusters, by dummies and dense matrices."""
+    part = uneven(panel)
+    parts = blocks(part, W)
+    when, unit = np.nonzero(np.array([on for on, _ in parts]))
+    dummies, weights, effects, own = np.column_stack([np.eye(N)[unit], np.eye(T)[when]]), W, "two_way", None
+    options = {}
+    if case != "late":  # each year another W, that of x the first; rows that do not sum to one
+        drift = {
+            t: zb.Weights(
+                W.matrix * (0.5 + 0.5 * np.random.default_rng(t).random(N))[:, None], W.ids, f"W{t}"
+            )
+            for t in panel.periods
+        }
+        weights, own = zb.weights.by_period(drift, absent="keep"), [w for _, w in parts]
+        parts = [
+            (on, drift[t].matrix.toarray()[np.ix_(on, on)])
+            for t, (on, _) in zip(panel.periods, parts, strict=True)
+        ]
+        effects, options = ["unit", "period", "unit*trend"], {"W_x": W}
+        dummies = np.column_stack([dummies, np.eye(N)[unit] * when[:, None]])
+    known = slow_fit(part, parts, dummies, own)
+    for covariance in ("information", "cr1"):
+        fit = zb.fit_durbin(spec(effects), part, weights, covariance=covariance, **options)
+        assert fit.estimator == "adjusted_score"
+        np.testing.assert_allclose(fit.params, known["params"], rtol=1e-6, atol=1e-8)
+        used = slice(None, -1 if covariance == "cr1" else None)
+        np.testing.assert_allclose(fit.cov.to_numpy()[used, used], known[covariance], rtol=1e-6, atol=1e-9)
+    assert np.isnan(fit.log_likelihood)
+    assert np.isnan(fit.bse["sigma2"])
+
+
+@pytest.mark.parametrize("normalisation", ["row", "spectral"])
+@pytest.mark.parametrize("effects", ["unit", "two_way"])
+def test_the_two_roads_are_one_on_complete_panels(panel, effects, normalisation):
+    W = ring_with_chords(N, normalisation)
+    for covariance in ("information", "cr2", "driscoll_kraay"):
+        fast = zb.fit_durbin(spec(effects), panel, W, covariance=covariance)
+        lags = read_lags(spec(effects), panel, W, None, None)
+        general = fit_regime_rows(spec(effects), panel, lags, (), covariance, None)
+        assert (fast.estimator, general.estimator) == ("lee_yu", "adjusted_score")
+        np.testing.assert_allclose(general.params, fast.params, rtol=1e-8, atol=1e-10)
+        known = fast.bse.notna() & general.bse.notna()  # σ² has no clustered error there
+        assert known[:-1].all()
+        np.testing.assert_allclose(general.bse[known], fast.bse[known], rtol=1e-8)
+
+
+def test_one_regime_is_the_score_of_one_rho(panel, W):
+    part = uneven(panel)
+    plain = zb.DurbinSpec("y", ["x", "z"], lag_x=["x"])
+    for covariance in ("information", "sandwich", "cr1", "cr2", "driscoll_kraay"):
+        fit = zb.fit_durbin(plain, part, W, covariance=covariance)
+        shape = fit.design.shape
+        regimes = RowRegimes(shape, np.zeros(len(shape.Z), dtype=int), 1, float(shape.W.interval[1]))
+        point, best = regime_point(regimes, fit.design.values)
+        cov, found = shape_cov(point, covariance, None)
+        assert found
+        np.testing.assert_allclose([*best.delta, *best.rho, best.sigma2], fit.params, rtol=1e-8)
+        np.testing.assert_allclose(cov, fit.cov, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("common", [["rho", "z"], ["z"]])
+def test_effects_of_regimes_in_an_uneven_panel_by_loops_over_periods(panel, W, common):
+    part = uneven(panel)
+    fit = zb.fit_durbin(spec(common=common), part, W)
+    group, parts = np.searchsorted([1, 2, 4], REGION), blocks(part, W)
+
+    def matrices(values: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        p, out = pd.Series(values, fit.params.index), []
+        for on, w in parts:
+            rho, beta, theta = (
+                np.array([p.get(f"{n}[region={g}]", p.get(n)) for g in (1, 2, 4)])[group[on]]
+                for n in ("rho", "x", "W_x")
+            )
+            E = np.linalg.solve(np.eye(on.sum()) - rho[:, None] * w, np.diag(beta) + theta[:, None] * w)
+            out.append((group[on], E))
+        return out
+
+    def means(found: list) -> np.ndarray:
         sums, rows, between = np.zeros((4, 2)), np.zeros(4), np.zeros((3, 3))
-        for t in range(T):
-            here = group[used[t]]
-            block = W.matrix.toarray()[np.ix_(used[t], used[t])]
-            block = block / np.where(block.sum(axis=1) > 0, block.sum(axis=1), 1)[:, None]
-            beta, theta = (np.array([p[f"{n}[region={g}]"] for g in (1, 2, 4)])[here] for n in ("x", "W_x"))
-            left = np.eye(len(here)) - p["rho"] * block
-            E = np.linalg.solve(left, np.diag(beta) + theta[:, None] * block)
+        for here, E in found:
             for r, mask in enumerate((here == 0, here == 1, here == 2, here >= 0)):
                 sums[r] += np.diag(E)[mask].sum(), E.sum(axis=1)[mask].sum()
                 rows[r] += mask.sum()
@@ -339,6 +504,9 @@ def test_effects_of_regimes_in_an_uneven_panel_by_loops_over_periods(panel, W):
         direct, total = (sums / rows[:, None]).T
         return np.r_[np.column_stack([direct, total - direct, total]).ravel(), (between / rows[:3]).ravel()]
 
+    def at(values: np.ndarray) -> np.ndarray:
+        return means(matrices(values))
+
     table, spill = zb.spatial_effects(fit).tidy(), zb.regime_spillovers(fit, "x").tidy()
     mine = table[table["term"].str.startswith("x")]
     values, V = fit.params.to_numpy(), fit.cov.to_numpy()
@@ -346,23 +514,52 @@ def test_effects_of_regimes_in_an_uneven_panel_by_loops_over_periods(panel, W):
     g = np.column_stack([(at(values + h) - at(values - h)) / 2e-6 for h in 1e-6 * np.eye(len(values))])
     errors = np.sqrt(np.diag(g @ V @ g.T))
     np.testing.assert_allclose(np.r_[mine["std_error"], spill["std_error"]], errors, rtol=1e-5)
+    by_period = zb.spatial_effects(fit, by="period").tidy()
+    for t in (0, 4, 6):
+        year = str(part.periods[t])
+        E = matrices(values)[t][1]
+        found = by_period[(by_period["period"] == year) & by_period["term"].str.startswith("x")]
+        np.testing.assert_allclose(found["estimate"], means([matrices(values)[t]])[:12], atol=1e-10)
+        assert found["std_error"].notna().all()
+        matrix = zb.effect_matrix(fit, "x", period=part.periods[t])
+        np.testing.assert_allclose(matrix, E, atol=1e-10)
+        units = zb.effects_by_unit(fit, "x", period=part.periods[t])
+        assert list(units.index) == list(part.units[parts[t][0]])
 
 
-def test_what_is_uneven_needs_one_rho_and_says_so(panel, W):
-    with pytest.raises(zb.DataError, match=r'common=\["rho"\].*u01 2001–2002'):
-        zb.fit_durbin(spec(), uneven(panel), W)
+def test_what_regimes_of_any_shape_refuse(panel, W, monkeypatch):
     with pytest.raises(zb.SpecificationError, match="fixed effects"):
         zb.fit_durbin(spec("none", common=["rho"]), uneven(panel), W)
-    fit = zb.fit_durbin(spec(common=["rho"]), uneven(panel), W)
-    with pytest.raises(zb.SpecificationError):
+    fit = zb.fit_durbin(spec(), uneven(panel), W)
+    with pytest.raises(zb.SpecificationError, match="period"):
         zb.effect_matrix(fit, "x")
+    with pytest.raises(zb.SpecificationError, match="bootstrap"):
+        zb.profile_interval(fit)
+    with pytest.raises(zb.SpecificationError, match="covariance"):
+        zb.fit_durbin(spec(), uneven(panel), W, covariance="sandwich")
+    monkeypatch.setattr("spatial_zb.core.likelihood.shape_rows.DENSE_PERIOD", 10)
+    with pytest.raises(zb.SpecificationError, match=r'common=\["rho"\]'):
+        zb.fit_durbin(spec(), uneven(panel), W)
 
 
-def test_the_bootstrap_of_an_uneven_panel_redraws_its_rows(panel, W):
+def test_redraws_of_regimes_keep_what_the_data_have(panel, W):
+    from spatial_zb.inference.bootstrap import source_of
+
+    fit = zb.fit_durbin(spec(), uneven(panel), W)
+    source, y = source_of(fit), fit.design.values
+    own = source.estimate(y)
+    np.testing.assert_allclose(own.params, fit.params, atol=1e-10)
+    np.testing.assert_allclose(own.cov, fit.cov, atol=1e-10)
+    np.testing.assert_allclose(source.solve(source.mean + fit.residuals[fit.design.present]), y)
+    assert not own.notes
+
+
+@pytest.mark.parametrize("common", [["rho"], pytest.param([], marks=pytest.mark.slow)])
+def test_the_bootstrap_of_an_uneven_panel_redraws_its_rows(panel, W, common):
     """The estimate of a redraw is that of the variables split by hand; differences and effects by regime come of it."""
     from spatial_zb.inference.bootstrap import source_of
 
-    fit = zb.fit_durbin(spec(common=["rho"]), uneven(panel), W)
+    fit = zb.fit_durbin(spec(common=common), uneven(panel), W)
     source = source_of(fit)
     own = source.estimate(fit.design.values)
     np.testing.assert_allclose(own.params, fit.params, atol=1e-10)

@@ -21,24 +21,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import linalg
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.likelihood.covariance import few_clusters_meat, scaled_pairs, unit_scores
+from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, ShapeScore, shape_estimate
+from spatial_zb.core.likelihood.shape_covariance import (
+    ShapePoint,
+    ShapeTraces,
+    expected_derivative,
+    observed_derivative,
+)
+from spatial_zb.core.likelihood.shape_rows import DenseForm, RowWeights
 from spatial_zb.core.logdet.entries import linked_pairs, probed_products
-from spatial_zb.core.logdet.factors import factorise, largest_sums, random_signs
-from spatial_zb.core.logdet.traces import BLOCK, DENSE_UNITS, Solver, unit_columns
+from spatial_zb.core.logdet.factors import Regimes, random_signs
+from spatial_zb.core.logdet.traces import BLOCK, DENSE_UNITS, unit_columns
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample
 
-#: Up to this many units, and for a W as dense as DENSE_SHARE, determinants and traces come from dense factorisations.
-SMALL_UNITS, DENSE_SHARE = 500, 0.05
 #: Points per coefficient of the grid from which the search starts, and the most coefficients of a full grid.
 GRID, FULL_GRID = 7, 2
 #: Rounds over the coefficients, one at a time, where the grid is not full.
@@ -47,107 +54,10 @@ ROUNDS = 2
 END_MARGIN = 1e-3
 #: Rademacher probes of the second-order traces of more than DENSE_UNITS units.
 PROBES = 64
-#: Step of the derivative of a sparse log-determinant.
-STEP = 1e-5
 #: Row sums of W this near to one count as one.
 ONE_SUM = 1e-10
 #: Largest score, in its standard deviations, at what counts as a solution.
 SOLVED = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Regimes:
-    """W (n, n), the regime 0, 1, … of every unit (n,), whether effects of periods are taken out, and the bound on |ρ_r|.
-
-    ``bound`` is one over the spectral radius of |W|: within it S is not singular. ``own``: whether each regime has a ρ of
-    its own.
-    """
-
-    matrix: sparse.csr_array
-    regime: NDArray[np.intp]
-    timed: bool
-    bound: float
-    own: bool = True
-
-    @property
-    def groups(self) -> int:
-        """How many regimes there are."""
-        return int(self.regime.max()) + 1
-
-    @property
-    def slot(self) -> NDArray[np.intp]:
-        """Which ρ is that of a unit (n,)."""
-        return self.regime if self.own else np.zeros_like(self.regime)
-
-    @property
-    def count(self) -> int:
-        """How many ρ there are."""
-        return self.groups if self.own else 1
-
-    @property
-    def dense(self) -> bool:
-        """Whether a dense factorisation is faster than a sparse one."""
-        n = self.matrix.shape[0]
-        return n <= SMALL_UNITS or self.matrix.nnz > DENSE_SHARE * n**2
-
-    def scaled(self, rho: Array) -> sparse.csr_array:
-        """(Σ_r ρ_r D_r)W."""
-        return sparse.csr_array(sparse.diags_array(rho[self.slot]) @ self.matrix)
-
-    def part(self, values: Array, r: int) -> Array:
-        """D_r times ``values`` (n, …), D_r the units of the r-th ρ."""
-        return values * (self.slot == r).reshape(-1, *[1] * (values.ndim - 1))
-
-    def part_of_rows(self, r: int) -> sparse.csr_array:
-        """D_rW."""
-        return sparse.csr_array(sparse.diags_array((self.slot == r).astype(float)) @ self.matrix)
-
-    def summed(self, values: Array) -> Array:
-        """Sums of ``values`` (n,) over the units of each ρ."""
-        return np.array([values[self.slot == r].sum() for r in range(self.count)])
-
-    def centre(self, values: Array) -> Array:
-        """J times ``values`` (n, …) under effects of periods."""
-        return values - values.mean(axis=0) if self.timed else values
-
-    def solver(self, rho: Array) -> tuple[Solver, float]:
-        """R ↦ S⁻¹R, and ln|S|."""
-        ahead, _, value = self._factors(rho)
-        return ahead, value
-
-    def both_ways(self, rho: Array) -> tuple[Solver, Solver]:
-        """R ↦ GR and R ↦ G'R, G = WS⁻¹."""
-        (ahead, back, _), transposed = self._factors(rho), sparse.csr_array(self.matrix.T)
-        return lambda right: self.matrix @ ahead(right), lambda right: back(transposed @ right)
-
-    def _factors(self, rho: Array) -> tuple[Solver, Solver, float]:
-        """R ↦ S⁻¹R, R ↦ S⁻ᵀR, and ln|S|."""
-        n = self.matrix.shape[0]
-        if self.dense:
-            dense = np.eye(n) - rho[self.slot][:, None] * self.matrix.toarray()
-            factor = linalg.lu_factor(dense, check_finite=False)
-            ahead, back = (
-                partial(linalg.lu_solve, factor, trans=trans, check_finite=False) for trans in (0, 1)
-            )
-            return ahead, back, float(np.log(np.abs(np.diag(factor[0]))).sum())
-        system = sparse.csc_array(sparse.eye_array(n, format="csc") - self.scaled(rho))
-        lu = factorise(system, safe=np.abs(rho).max() * largest_sums(self.matrix) < 1)
-        return lu.solve, partial(lu.solve, trans="T"), float(np.log(np.abs(lu.U.diagonal())).sum())
-
-    def traces(self, rho: Array) -> Array:
-        """tr(J D_r G) for every ρ."""
-        n = self.matrix.shape[0]
-        solve, _ = self.solver(rho)
-        if self.dense:
-            G = self.matrix @ solve(np.eye(n))
-            own, sums = np.diag(G), G.sum(axis=1) / n
-        else:
-            steps = STEP * np.eye(self.count)
-            ends = [[self.solver(rho + sign * h)[1] for sign in (1, -1)] for h in steps]
-            whole = np.array([(down - up) / (2 * STEP) for up, down in ends])
-            own, sums = None, self.matrix @ solve(np.ones(n)) / n
-        out = whole if own is None else self.summed(own)
-        return out - self.timed * self.summed(sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +73,18 @@ class RegimeMaximum:
 
 
 def regime_maximum(
-    y: Array, lags: Array, Z: Array, basis: ColumnBasis, regimes: Regimes, sample: TransformedSample
+    y: Array,
+    lags: Array,
+    Z: Array,
+    basis: ColumnBasis,
+    regimes: Regimes | RowRegimes,
+    sample: TransformedSample,
+    start: Array | None = None,
 ) -> RegimeMaximum:
-    """Solve the score of the transformed arrays y (M,), D_rWy (M, c), Z (M, k), with ``basis`` that of Z."""
+    """Solve the score of the transformed arrays y (M,), D_rWy (M, c), Z (M, k), with ``basis`` that of Z.
+
+    From ``start`` (c,), where that leads uphill to a root, else from the best point of a grid.
+    """
     size = float(np.sqrt(y @ y))
     both = np.column_stack([y, lags]) / size
     onto = basis.Q.T @ both
@@ -182,41 +101,46 @@ def regime_maximum(
         return N * slope / total - T * regimes.traces(rho)
 
     def height(rho: Array) -> float:
-        """Where to start: exact with unit effects, near it with effects of periods."""
-        solve, value = regimes.solver(rho)
-        if regimes.timed:
-            value += np.log(np.abs(solve(np.ones(len(regimes.regime))).mean()))
-        return float(sample.concentrated(value, ssr(rho)[0]))
+        return float(sample.concentrated(regimes.height(rho), ssr(rho)[0]))
 
-    start = _highest(height, np.linspace(-edge, edge, GRID + 2)[1:-1], regimes.count)
-    climbed = scipy.optimize.minimize(
-        lambda r: -height(r), start, method="L-BFGS-B", bounds=[(-edge, edge)] * regimes.count
-    ).x
-    scale = 1 / np.sqrt(np.diag(gram)[1:] * N / ssr(climbed)[0] + T)
-    found = scipy.optimize.root(lambda r: score(r) * scale, climbed, tol=1e-12)
-    inside = np.abs(found.x).max() < edge and np.abs(score(found.x) * scale).max() < SOLVED
-    rho = found.x if inside else np.clip(climbed, -edge, edge)
+    def root(start: Array) -> tuple[Array, bool, bool]:
+        """Where the search from there ends, whether it is a root inside, and whether one not lower than the start."""
+        scale = 1 / np.sqrt(np.diag(gram)[1:] * N / ssr(start)[0] + T)
+        at = scipy.optimize.root(lambda r: score(r) * scale, start, tol=1e-12).x
+        inside = bool(np.abs(at).max() < edge and np.abs(score(at) * scale).max() < SOLVED)
+        return at, inside, inside and height(at) >= height(start)
+
+    rho, inside, uphill = (np.zeros(regimes.count), False, False) if start is None else root(start)
+    if not uphill:
+        start = _highest(height, np.linspace(-edge, edge, GRID + 2)[1:-1], regimes.count)
+        rho, inside, uphill = root(start)
+    if not uphill:
+        climbed = scipy.optimize.minimize(
+            lambda r: -height(r), start, method="L-BFGS-B", bounds=[(-edge, edge)] * regimes.count
+        ).x
+        rho, inside, _ = root(climbed)
+        rho = rho if inside else np.clip(climbed, -edge, edge)
     total, _ = ssr(rho)
     solved = linalg.solve_triangular(basis.R, onto @ [1.0, *-rho]) if Z.shape[1] else np.zeros(0)
     sigma2 = total * size**2 / N
-    value = -N / 2 * (np.log(2 * np.pi * sigma2) + 1) + T * regimes.solver(rho)[1]
     return RegimeMaximum(
         rho=rho,
         delta=solved * size / basis.scale,
         sigma2=sigma2,
         at_bound=not inside,
         gradient=float(np.abs(score(rho)).max()),
-        log_likelihood=_log_likelihood(value, float(rho[0]), regimes, T),
+        log_likelihood=_log_likelihood(rho, sigma2, regimes, sample)
+        if isinstance(regimes, Regimes)
+        else np.nan,
     )
 
 
-def _log_likelihood(value: float, rho: float, regimes: Regimes, periods: int) -> float:
-    """ln L, ``value`` being that without effects of periods: NaN with these, but for one ρ and rows with the sum one."""
-    if not regimes.timed:
-        return float(value)
-    if regimes.count > 1 or np.abs(regimes.matrix.sum(axis=1) - 1).max() > ONE_SUM:
+def _log_likelihood(rho: Array, sigma2: float, regimes: Regimes, sample: TransformedSample) -> float:
+    """ln L; NaN with effects of periods, but for one ρ and rows of W with the sum one."""
+    if regimes.timed and (regimes.count > 1 or np.abs(regimes.matrix.sum(axis=1) - 1).max() > ONE_SUM):
         return np.nan
-    return float(value - periods * np.log(1 - rho))
+    value = sample.periods * (regimes.solver(rho)[1] - regimes.timed * np.log(1 - rho[0]))
+    return float(value - sample.observations / 2 * (np.log(2 * np.pi * sigma2) + 1))
 
 
 def _highest(height: Callable[[Array], float], grid: Array, count: int) -> Array:
@@ -354,3 +278,165 @@ def _probed_forms(e: Array, rho: Array, regimes: Regimes) -> tuple[Array, Array,
     known = [linked_pairs(regimes.part_of_rows(r), [0.0], e)[0] for r in range(c)]
     values, errors = probed_products(images, known, n)
     return own, values / 2, errors / 2
+
+
+# --- panels of any shape
+
+
+@dataclass(frozen=True, eq=False)
+class RowRegimes:
+    """The regime of every row of a panel of any shape, each with a ρ of its own: S = I − (Σ_r ρ_r D_r)W, D_r rows.
+
+    ``shape`` has a lag of y and none of the error, ``slot`` (N,) says which ρ a row has, of ``count``; ``bound`` is that on
+    |ρ_r|. With M the annihilator of the effects ψ_r = (D_rWy)'ê/σ̂² − tr(M D_rG), which for M = (I − T⁻¹ιι') ⊗ J is the score
+    of complete panels.
+    """
+
+    shape: Shape
+    slot: NDArray[np.intp]
+    count: int
+    bound: float
+
+    @property
+    def weights(self) -> RowWeights:
+        """W of all rows."""
+        assert self.shape.W is not None, "there is a lag of y"
+        return self.shape.W
+
+    @cached_property
+    def blocks(self) -> list[tuple[Regimes, list[slice]]]:
+        """The units of a period, W among them and their regimes, with the rows of all periods that are alike."""
+        found: dict[tuple[int, bytes], tuple[Regimes, list[slice]]] = {}
+        for d, rows in self.weights.slices():
+            slot = self.slot[rows]
+            block = Regimes(self.weights.distinct[d], slot, self.count, False, self.bound)
+            found.setdefault((d, slot.tobytes()), (block, []))[1].append(rows)
+        return list(found.values())
+
+    def filters(self, rho: Array) -> list[Array]:
+        """G = WS⁻¹ of every block, dense."""
+        return [block.matrix @ block.solver(rho)[0](np.eye(len(block.regime))) for block, _ in self.blocks]
+
+    def solve(self, rho: Array, values: Array) -> Array:
+        """S⁻¹v of rows (N,) or (N, m)."""
+        out = np.empty_like(values)
+        for block, periods in self.blocks:
+            solve = block.solver(rho)[0]
+            for rows in periods:
+                out[rows] = solve(values[rows])
+        return out
+
+    def parts(self, values: Array) -> Array:
+        """D_rv of rows (N,), (N, c)."""
+        return values[:, None] * (self.slot[:, None] == np.arange(self.count))
+
+    def height(self, rho: Array) -> float:
+        """ln|S| by the share of the rows that effects leave, from which the search starts."""
+        whole = sum(len(periods) * block.solver(rho)[1] for block, periods in self.blocks)
+        return self.shape.free / len(self.slot) * whole
+
+    def traces(self, rho: Array) -> Array:
+        """tr(M D_rG) for every ρ."""
+        effects, own = self.shape.effects, np.empty(len(self.slot))
+        C, free = effects.others, 1 - effects.leverage
+        for (_, periods), G in zip(self.blocks, self.filters(rho), strict=True):
+            diagonal = G.diagonal()
+            for rows in periods:
+                own[rows] = free[rows] * diagonal - (C[rows] * (G @ C[rows])).sum(axis=1)
+        return np.bincount(self.slot, weights=own, minlength=self.count).astype(float)
+
+
+@dataclass(frozen=True, eq=False)
+class RegimePoint(ShapePoint):
+    """An estimate with a ρ for each regime, ``values`` (c,), and what its covariances are made of.
+
+    As for one ρ, with F_r = D_rG and the derivatives M D_rG(mean) of the mean in each: Ω_rs = η_r'Mη_s/σ² + tr(F_r'MF_s) +
+    tr(MF_rMF_s), 𝓗_rs the same with tr(MF_rF_s) last.
+    """
+
+    regimes: RowRegimes
+    values: Array
+
+    @property
+    def rho(self) -> slice:
+        """Where the ρ stand."""
+        return slice(self.k, self.k + self.regimes.count)
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Where the ρ of each form stands."""
+        return {f"rho {r}": self.k + r for r in range(self.regimes.count)}
+
+    @property
+    def active(self) -> list[int]:
+        """All but λ."""
+        return [*range(self.rho.stop), self.rho.stop + 1]
+
+    @cached_property
+    def BWy(self) -> Array:
+        """M D_rWy (N, c)."""
+        return self.found.at.off(self.regimes.parts(self.found.score.Wy))
+
+    @cached_property
+    def mean(self) -> Array:
+        """M(D_rWy − F_rê) (N, c)."""
+        moved = self.regimes.weights.matrix @ self.regimes.solve(self.values, self.found.e)
+        return self.BWy - self.found.at.off(self.regimes.parts(moved))
+
+    @cached_property
+    def forms(self) -> dict[str, DenseForm]:
+        """F_r of every ρ."""
+        pairs = zip(self.regimes.blocks, self.regimes.filters(self.values), strict=True)
+        known = {rows.start: G for (_, periods), G in pairs for rows in periods}
+        out = {}
+        for r, name in enumerate(self.places):
+            inside = self.regimes.slot == r
+            blocks = [
+                (rows, inside[rows, None] * known[rows.start]) for _, rows in self.regimes.weights.slices()
+            ]
+            out[name] = DenseForm(blocks, *self.space)
+        return out
+
+    @cached_property
+    def traces(self) -> ShapeTraces:
+        """Of every pair of ρ, (c, c); tr MF_r (c,)."""
+        forms, q = [*self.forms.values()], self.found.at.regressors.Q
+        pairs = [[one.traces(two, q) for two in forms] for one in forms]
+        names = [name for name in pairs[0][0] if name != "f"]
+        found: dict[str, Any] = {
+            name: np.array([[pair[name] for pair in row] for row in pairs]) for name in names
+        }
+        return ShapeTraces(f=np.array([form.trace for form in forms]), **found)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all periods have the same units and W: the figures are then those of the transform."""
+        return len(self.regimes.blocks) == 1
+
+    @property
+    def excess(self) -> Any:
+        """Of effects alone where panels are complete."""
+        return self.traces.excess_of_effects if self.whole else self.traces.excess
+
+    @property
+    def derivative(self) -> Array:
+        """The expected one where panels are complete, else as observed."""
+        return expected_derivative(self) if self.whole else observed_derivative(self)
+
+
+def regime_point(
+    regimes: RowRegimes, y: Array, start: Array | None = None
+) -> tuple[RegimePoint, RegimeMaximum]:
+    """The estimate from y (N,), and how the search ended: from ``start`` (c,), else from the estimate of one ρ for all."""
+    shape = regimes.shape
+    score, at = ShapeScore(shape, y), shape.at(0.0)
+    lags = at.off(regimes.parts(score.Wy))
+    sample = TransformedSample(
+        len(np.unique(shape.unit)), len(shape.starts) - 1, shape.free, 1, False, shape.effects.rank
+    )
+    if start is None:
+        start = np.full(regimes.count, shape_estimate(shape, y).rho)
+    best = regime_maximum(at.off(y), lags, at.off(shape.Z), at.regressors, regimes, sample, start)
+    e = at.residual(y - regimes.parts(score.Wy) @ best.rho)
+    found = ShapeEstimate(score, np.nan, 0.0, best.delta, float(e @ e) / shape.free, e, not best.at_bound, ())
+    return RegimePoint(found, regimes, best.rho), best

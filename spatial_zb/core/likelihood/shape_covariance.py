@@ -11,9 +11,8 @@ Off balanced panels the variance Ω of the scores and their derivative 𝓗 are 
 σ²tr(M_Z F P_Q F'M_Z), which is taken off. 𝓗 is observed; with dM = (MHP + PH'M)dλ its traces are exact. On balanced
 panels with a constant row-normalised W, F maps BD into itself: Ω is the expected information, and so is E𝓗.
 
-Clustered by unit: ψ_ρ = η'ε + ε'(sym(MFM) − kM)ε with k = tr(MF)/(N − r), so that
-
-    Ω = Σ_i s_i s_i' + 2 Σ_{i≠j} Y_ij Y_ij',  s_i = (linear parts)_i'e_i + Y_ii,  Y_ij = e_i'(sym(MFM) − kM)_ij e_j.
+Clustered by unit: ψ_ρ = η'ε + ε'Kε, K = sym(MFM) − tr(MF)/(N − r) M, so that with Y_ij = e_i'K_ij e_j
+Ω = Σ_i s_i s_i' + 2 Σ_{i≠j} Y_ij Y_ij',  s_i = (linear parts)_i'e_i + Y_ii.
 """
 
 from __future__ import annotations
@@ -53,9 +52,8 @@ class ShapeTraces:
     """Traces at an estimate; zero for a lag that the model has not, (c, c) each where regimes have c ρ of their own.
 
     ``f, h``: tr MF, tr MH. ``ftf, ff, f2``: tr F'MF, tr MFMF, tr MF². ``hh``: tr MHMH + tr MHMH'. ``cross, straight``:
-    tr MH'MF, tr MHMF. ``across``: tr MFH + tr MFPH'. ``slope_h``: ∂tr(MH)/∂λ. ``excess``: tr(M_Z F P_Q F'M_Z);
-    ``excess_of_effects`` and ``excess_of_error``: tr(M F P F'M), tr(M H P H'M). ``probe_error``: relative standard error of
-    those of second order, 0 if exact.
+    tr MH'MF, tr MHMF. ``across``: tr MFH + tr MFPH'. ``slope_h``: ∂tr(MH)/∂λ. ``excess``: tr(M_Z F P_Q F'M_Z); of effects
+    and error: tr(M F P F'M), tr(M H P H'M). ``probe_error``: relative standard error of those of second order.
     """
 
     f: Any = 0.0
@@ -106,6 +104,16 @@ class ShapePoint:
     def active(self) -> list[int]:
         """Which parameters are estimated."""
         return self.found.score.shape.active
+
+    @property
+    def excess(self) -> Any:
+        """What estimated effects add to η̂'Mη̂/σ²."""
+        return self.traces.excess
+
+    @property
+    def derivative(self) -> Array:
+        """What stands on either side of the variance of the scores."""
+        return observed_derivative(self)
 
     @cached_property
     def BZ(self) -> Array:
@@ -254,11 +262,11 @@ def _probed_traces(point: ShapePoint) -> ShapeTraces:
 
 
 def score_variance(point: ShapePoint, excess: float | None = None) -> Array:
-    """Ω (k + 3, k + 3) for independent normal errors; ``excess``: what is taken off η̂'Mη̂/σ², by default of P_Q."""
+    """Ω (k + 3, k + 3) for independent normal errors; ``excess``: what is taken off η̂'Mη̂/σ²."""
     rho, lam, t, s2 = point.rho, point.rho.stop, point.traces, point.found.sigma2
     out, linear = np.zeros((lam + 2, lam + 2)), np.column_stack([point.BZ, point.mean])
     out[:lam, :lam] = linear.T @ linear / s2
-    out[rho, rho] += t.ftf + t.ff - (t.excess if excess is None else excess)
+    out[rho, rho] += t.ftf + t.ff - (point.excess if excess is None else excess)
     out[rho, lam] = out[lam, rho] = t.cross + t.straight
     out[lam, lam] = t.hh
     out[rho, -1] = out[-1, rho] = t.f / s2
@@ -375,12 +383,7 @@ def clusters_at(point: ShapePoint) -> RowClusters:
 def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
     """Ω of (δ, ρ, λ), (k + 2, k + 2), clustered by unit, σ² concentrated out.
 
-    Parameters
-    ----------
-    errors
-        (N,) residuals or, for CR2, e*.
-    factor
-        n/(n − 1) for residuals as they are, once for sums by unit and twice for pairs, else 1.
+    ``errors`` (N,) are residuals or, for CR2, e*; ``factor`` is n/(n − 1) for residuals, once for sums and twice for pairs.
     """
     k, size, s2, shape = point.k, point.rho.stop + 1, point.found.sigma2, point.found.score.shape
     units, number = np.unique(shape.unit, return_inverse=True)
@@ -409,16 +412,13 @@ def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
 
 
 def clustered_covariance(point: ShapePoint, leverage: bool) -> tuple[Array, bool]:
-    """Clustered covariance of what is estimated, and whether it exists; σ² has none.
-
-    With ``leverage`` CR2, else CR1.
-    """
+    """Clustered covariance, and whether it exists: CR2 with ``leverage``, else CR1; σ² has none."""
     shape, e = point.found.score.shape, point.found.e
     on = point.active[:-1]
     n, inner = len(np.unique(shape.unit)), np.ix_(on, on)
     meat = cluster_meat(point, *((clusters_at(point).adjusted(e), 1.0) if leverage else (e, n / (n - 1))))
     cov = np.full((len(on) + 1, len(on) + 1), np.nan)
-    cov[:-1, :-1], found = sandwiched(concentrated(observed_derivative(point))[inner], meat[inner])
+    cov[:-1, :-1], found = sandwiched(concentrated(point.derivative)[inner], meat[inner])
     return cov, found
 
 

@@ -1,4 +1,4 @@
-"""Sparse factors of I − ρW, the memory they need, and bounds of the eigenvalues of a large W.
+"""Factors of I − ρW, one ρ or one for each regime of units, the memory they need, and bounds of eigenvalues of a large W.
 
 What a sparse factorisation of I − ρW will need, before it is made, and how much memory there is.
 
@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,10 @@ ENTRY_BYTES = 24
 HEAVY_FRONT = 5_000
 #: Up to this many units every factorisation is quick, whatever the links.
 ALWAYS_LIGHT = 5_000
+#: With a ρ for each regime: up to this many units, and for a W as dense as DENSE_SHARE, factors are dense.
+SMALL_UNITS, DENSE_SHARE = 500, 0.05
+#: Step of the derivative of its sparse log-determinant.
+STEP = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,3 +261,104 @@ class ShiftedSystem:
 def random_signs(generator: np.random.Generator, shape: tuple[int, int]) -> Array:
     """Entries −1 and 1 with even chances: the probes of random traces (Hutchinson 1990)."""
     return np.asarray(generator.choice(np.array([-1.0, 1.0]), shape), float)
+
+
+# --- a ρ for each regime of units
+
+Solver = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Regimes:
+    """W (n, n), the regime 0, 1, … of every unit (n,), how many ``groups`` of them there are, and the bound on |ρ_r|.
+
+    ``timed``: whether effects of periods are taken out. ``bound`` is one over the spectral radius of |W|: within it S is
+    not singular. ``own``: whether each regime has a ρ of its own.
+    """
+
+    matrix: sparse.csr_array
+    regime: NDArray[np.intp]
+    groups: int
+    timed: bool
+    bound: float
+    own: bool = True
+
+    @property
+    def slot(self) -> NDArray[np.intp]:
+        """Which ρ is that of a unit (n,)."""
+        return self.regime if self.own else np.zeros_like(self.regime)
+
+    @property
+    def count(self) -> int:
+        """How many ρ there are."""
+        return self.groups if self.own else 1
+
+    @property
+    def dense(self) -> bool:
+        """Whether a dense factorisation is faster than a sparse one."""
+        n = self.matrix.shape[0]
+        return n <= SMALL_UNITS or self.matrix.nnz > DENSE_SHARE * n**2
+
+    def scaled(self, rho: Array) -> sparse.csr_array:
+        """(Σ_r ρ_r D_r)W."""
+        return sparse.csr_array(sparse.diags_array(rho[self.slot]) @ self.matrix)
+
+    def part(self, values: Array, r: int) -> Array:
+        """D_r times ``values`` (n, …), D_r the units of the r-th ρ."""
+        return values * (self.slot == r).reshape(-1, *[1] * (values.ndim - 1))
+
+    def part_of_rows(self, r: int) -> sparse.csr_array:
+        """D_rW."""
+        return sparse.csr_array(sparse.diags_array((self.slot == r).astype(float)) @ self.matrix)
+
+    def summed(self, values: Array) -> Array:
+        """Sums of ``values`` (n,) over the units of each ρ."""
+        return np.array([values[self.slot == r].sum() for r in range(self.count)])
+
+    def centre(self, values: Array) -> Array:
+        """J times ``values`` (n, …) under effects of periods."""
+        return values - values.mean(axis=0) if self.timed else values
+
+    def solver(self, rho: Array) -> tuple[Solver, float]:
+        """R ↦ S⁻¹R, and ln|S|."""
+        ahead, _, value = self._factors(rho)
+        return ahead, value
+
+    def both_ways(self, rho: Array) -> tuple[Solver, Solver]:
+        """R ↦ GR and R ↦ G'R, G = WS⁻¹."""
+        (ahead, back, _), transposed = self._factors(rho), sparse.csr_array(self.matrix.T)
+        return lambda right: self.matrix @ ahead(right), lambda right: back(transposed @ right)
+
+    def _factors(self, rho: Array) -> tuple[Solver, Solver, float]:
+        """R ↦ S⁻¹R, R ↦ S⁻ᵀR, and ln|S|."""
+        n = self.matrix.shape[0]
+        if self.dense:
+            dense = np.eye(n) - rho[self.slot][:, None] * self.matrix.toarray()
+            factor = linalg.lu_factor(dense, check_finite=False)
+            ahead, back = (
+                partial(linalg.lu_solve, factor, trans=trans, check_finite=False) for trans in (0, 1)
+            )
+            return ahead, back, float(np.log(np.abs(np.diag(factor[0]))).sum())
+        system = sparse.csc_array(sparse.eye_array(n, format="csc") - self.scaled(rho))
+        lu = factorise(system, safe=np.abs(rho).max() * largest_sums(self.matrix) < 1)
+        return lu.solve, partial(lu.solve, trans="T"), float(np.log(np.abs(lu.U.diagonal())).sum())
+
+    def height(self, rho: Array) -> float:
+        """ln|S|, of which the search starts; near what counts with effects of periods."""
+        solve, value = self.solver(rho)
+        return value + float(np.log(np.abs(solve(np.ones(len(self.regime))).mean()))) if self.timed else value
+
+    def traces(self, rho: Array) -> Array:
+        """tr(J D_r G) for every ρ."""
+        n = self.matrix.shape[0]
+        solve, _ = self.solver(rho)
+        if self.dense:
+            G = self.matrix @ solve(np.eye(n))
+            own, sums = np.diag(G), G.sum(axis=1) / n
+        else:
+            steps = STEP * np.eye(self.count)
+            ends = [[self.solver(rho + sign * h)[1] for sign in (1, -1)] for h in steps]
+            whole = np.array([(down - up) / (2 * STEP) for up, down in ends])
+            own, sums = None, self.matrix @ solve(np.ones(n)) / n
+        out = whole if own is None else self.summed(own)
+        return out - self.timed * self.summed(sums)

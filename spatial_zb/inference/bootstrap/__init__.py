@@ -39,7 +39,6 @@ from spatial_zb.inference.bootstrap.record import (
 )
 from spatial_zb.inference.bootstrap.static import (
     ManySource,
-    RegimeSource,
     ShapeSource,
     Source,
     StaticSource,
@@ -50,6 +49,7 @@ from spatial_zb.inference.bootstrap.static import (
 from spatial_zb.inference.bootstrap.variants import (
     DynamicSource,
     RandomSource,
+    RegimeSource,
 )
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.shape import ShapeDesign

@@ -25,15 +25,15 @@ from spatial_zb.core.laws.bootstrap import (
 )
 from spatial_zb.core.laws.replicates import Replicates, estimate_all
 from spatial_zb.core.likelihood import spatial_values
-from spatial_zb.core.likelihood.regimes import Regimes
+from spatial_zb.core.likelihood.regimes import RowRegimes
 from spatial_zb.core.likelihood.shape_rows import RowFilter
-from spatial_zb.core.transforms import TransformedSample, column_basis, demean, transformed_sample
+from spatial_zb.core.transforms import column_basis, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.inference.bootstrap.record import Replicated
-from spatial_zb.models.design import RANK_TOLERANCE, Design, stacked
+from spatial_zb.models.design import RANK_TOLERANCE, Design
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.regimes import estimate_regimes, regime_lags, regime_split, regimes_of
+from spatial_zb.models.regimes import estimate_regime_rows, row_regimes
 from spatial_zb.models.shape import ShapeDesign, fit_shape
 from spatial_zb.models.spec import DurbinSpec
 
@@ -370,80 +370,41 @@ class ShapeSource:
         return without_periods(self.fit, kept)
 
 
-# --- Regimes
+@dataclass(frozen=True)
+class RegimeRows(ShapeSource):
+    """Rows of a panel of any shape with a ρ for each regime; each redraw is searched from the estimate."""
 
-
-@dataclass(frozen=True, slots=True)
-class RegimeSource:
-    """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the regimes differently."""
-
-    fit: Fit
-    refused: ClassVar[Mapping[Scheme, Text]] = {}
-
-    @property
-    def sample(self) -> TransformedSample:
-        """What the transform leaves."""
-        return self.fit.design.sample()
+    @cached_property
+    def regimes(self) -> RowRegimes:
+        """The regimes of the rows."""
+        return row_regimes(self.design)
 
     @property
-    def regimes(self) -> Regimes:
-        """W and its regimes."""
-        _, regime = regime_split(self.fit.spec, self.fit.panel)
-        return regimes_of(self.fit.spec, self.fit.weights, regime)
+    def _own(self) -> Array:
+        return self.fit.params.to_numpy()[-1 - self.regimes.count : -1]
 
-    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
-        """y*, by its name."""
-        fit = self.fit
-        sigma2, effects = np.float64(fit.sigma2), fit.spec.transform
-        errors = draw_errors(fit.residuals, scheme, sigma2, self.sample, effects, rng)
-        return {fit.spec.y: fit.panel.array(fit.spec.y) + self._moved((errors - fit.residuals)[None])[0]}
+    @cached_property
+    def mean(self) -> Array:
+        """Zδ̂ + Dα̂ (N,)."""
+        y = self.design.values
+        lag = self.regimes.parts(self.regimes.weights.matrix @ y) @ self._own
+        return y - lag - self.fit.residuals[self.design.present]
 
-    def estimate(self, drawn: dict[str, Array]) -> Fit:
-        """As the fit."""
-        return again(self.fit, drawn)
+    def solve(self, right: Array) -> Array:
+        """S⁻¹ of rows (N,)."""
+        return self.regimes.solve(self._own, right)
 
-    def centre(self, scheme: Scheme) -> Array | None:
-        """θ̂; where a scheme keeps what moves the estimate, the value in its population."""
-        fit = self.fit
-        if scheme not in ("wild", "period"):
-            return fit.params.to_numpy()
-        if scheme == "wild" and fit.residuals.size * fit.weights.n > LARGEST_POPULATION:
-            return None
-        pool = error_pool(fit.residuals, scheme, self.sample, fit.spec.transform)
-        parts = independent_parts(pool, scheme, fit.spec.transform)
-        assert parts is not None, "made for sign flips and whole periods"
-        return self._population(parts)
-
-    def without(self, kept: NDArray[np.bool_]) -> Array:
-        """Parameters of some periods."""
-        return without_periods(self.fit, kept)
-
-    def _moved(self, changes: Array) -> Array:
-        """S⁻¹ of changes of the errors (R, T, n)."""
-        if not self.fit.spec.lag_y:
-            return changes
-        R, T, n = changes.shape
-        regimes = self.regimes
-        solve, _ = regimes.solver(self.fit.params.to_numpy()[-1 - regimes.count : -1])
-        return solve(changes.reshape(R * T, n).T).T.reshape(R, T, n)
-
-    def _population(self, parts: Array) -> Array:
-        """What the estimator finds where squares are those expected: one long sample, of the mean and of the parts."""
-        fit, regimes, effects = self.fit, self.regimes, self.fit.spec.transform
-        mean = fit.panel.array(fit.spec.y) + self._moved(-fit.residuals[None])[0]
-        samples = [mean, *self._moved(parts)]
-        y = np.concatenate([stacked(demean(one, effects)) for one in samples])
-        lags = np.concatenate([regime_lags(fit.spec, one, regimes) for one in samples])
-        Z = stacked(fit.design.Z)
-        Z = np.vstack([Z, np.zeros((len(y) - len(Z), Z.shape[1]))])
-        best = estimate_regimes(fit.spec, y, lags, Z, column_basis(Z), regimes, self.sample)
-        return np.array([*best.delta, *(best.rho if fit.spec.lag_y else ()), best.sigma2])
+    def estimate(self, drawn: Array) -> Fit:
+        """As the fit, on the same rows."""
+        how, design = self.fit.convergence, replace(self.design, values=drawn)
+        return estimate_regime_rows(design, self.fit.covariance, how.bandwidth, start=self._own)
 
 
 def regime_rows(fit: Fit, design: ShapeDesign) -> ShapeSource:
-    """Regimes with one ρ as a source: x and Wx of each regime are variables of their own."""
-    terms = [name for name in fit.params.index if name not in ("rho", "sigma2")]
+    """Regimes of a panel of any shape; with one ρ, x and Wx of each are variables of their own."""
     spec, fixed = fit.spec, fit.spec.fixed_effects
-    return ShapeSource(
-        fit, replace(design, spec=DurbinSpec(spec.y, terms, spec.lag_y, [], fixed_effects=fixed))
-    )
+    if spec.lag_y and "rho" not in spec.common:
+        return RegimeRows(fit, design)
+    terms = [name for name in fit.params.index if name not in ("rho", "sigma2")]
+    plain = DurbinSpec(spec.y, terms, spec.lag_y, [], fixed_effects=fixed)
+    return ShapeSource(fit, replace(design, spec=plain))

@@ -1,4 +1,4 @@
-"""Resampling of fits with random unit effects, and with lags in time.
+"""Resampling of fits with random unit effects, with lags in time, and with regimes.
 
 Lags in time: panels are drawn period after period from the first one, and estimated with the same correction.
 """
@@ -22,6 +22,7 @@ from spatial_zb.core.laws.bootstrap import (
     draw_errors,
     draw_whole_units,
     error_pool,
+    independent_parts,
     moved_panels,
     one_variance_parts,
     recursive_parts,
@@ -29,6 +30,7 @@ from spatial_zb.core.laws.bootstrap import (
 from spatial_zb.core.laws.random import estimate_random
 from spatial_zb.core.laws.replicates import estimate_all, replicated_correction
 from spatial_zb.core.likelihood import Maximum, spatial_values
+from spatial_zb.core.logdet.factors import Regimes
 from spatial_zb.core.random import apply_between, make_spread
 from spatial_zb.core.transforms import (
     TransformedSample,
@@ -38,10 +40,22 @@ from spatial_zb.core.transforms import (
     transformed_sample,
 )
 from spatial_zb.inference.bootstrap.record import Replicated
-from spatial_zb.inference.bootstrap.static import again, quietly, sample_model, without_periods
+from spatial_zb.inference.bootstrap.static import (
+    LARGEST_POPULATION,
+    again,
+    quietly,
+    sample_model,
+    without_periods,
+)
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.dynamic import carried, dynamic_estimate, fit_dynamic
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.regimes import (
+    estimate_regimes,
+    regime_lags,
+    regime_split,
+    regimes_of,
+)
 
 RANDOM_PERIOD = Text(
     "whole periods hold the deviations from the unit effects only; in their population the scores between units and within "
@@ -345,3 +359,73 @@ def _moved_design(design: Design, d: Array, basis: bool = True) -> Design:
         WWy=WWy,
         basis=column_basis(stacked(Z)) if basis else design.basis,
     )
+
+
+# --- Regimes
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeSource:
+    """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the regimes differently."""
+
+    fit: Fit
+    refused: ClassVar[Mapping[Scheme, Text]] = {}
+
+    @property
+    def sample(self) -> TransformedSample:
+        """What the transform leaves."""
+        return self.fit.design.sample()
+
+    @property
+    def regimes(self) -> Regimes:
+        """W and its regimes."""
+        _, regime = regime_split(self.fit.spec, self.fit.panel)
+        return regimes_of(self.fit.spec, self.fit.weights, regime)
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
+        """y*, by its name."""
+        fit = self.fit
+        sigma2, effects = np.float64(fit.sigma2), fit.spec.transform
+        errors = draw_errors(fit.residuals, scheme, sigma2, self.sample, effects, rng)
+        return {fit.spec.y: fit.panel.array(fit.spec.y) + self._moved((errors - fit.residuals)[None])[0]}
+
+    def estimate(self, drawn: dict[str, Array]) -> Fit:
+        """As the fit."""
+        return again(self.fit, drawn)
+
+    def centre(self, scheme: Scheme) -> Array | None:
+        """θ̂; where a scheme keeps what moves the estimate, the value in its population."""
+        fit = self.fit
+        if scheme not in ("wild", "period"):
+            return fit.params.to_numpy()
+        if scheme == "wild" and fit.residuals.size * fit.weights.n > LARGEST_POPULATION:
+            return None
+        pool = error_pool(fit.residuals, scheme, self.sample, fit.spec.transform)
+        parts = independent_parts(pool, scheme, fit.spec.transform)
+        assert parts is not None, "made for sign flips and whole periods"
+        return self._population(parts)
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """Parameters of some periods."""
+        return without_periods(self.fit, kept)
+
+    def _moved(self, changes: Array) -> Array:
+        """S⁻¹ of changes of the errors (R, T, n)."""
+        if not self.fit.spec.lag_y:
+            return changes
+        R, T, n = changes.shape
+        regimes = self.regimes
+        solve, _ = regimes.solver(self.fit.params.to_numpy()[-1 - regimes.count : -1])
+        return solve(changes.reshape(R * T, n).T).T.reshape(R, T, n)
+
+    def _population(self, parts: Array) -> Array:
+        """What the estimator finds where squares are those expected: one long sample, of the mean and of the parts."""
+        fit, regimes, effects = self.fit, self.regimes, self.fit.spec.transform
+        mean = fit.panel.array(fit.spec.y) + self._moved(-fit.residuals[None])[0]
+        samples = [mean, *self._moved(parts)]
+        y = np.concatenate([stacked(demean(one, effects)) for one in samples])
+        lags = np.concatenate([regime_lags(fit.spec, one, regimes) for one in samples])
+        Z = stacked(fit.design.Z)
+        Z = np.vstack([Z, np.zeros((len(y) - len(Z), Z.shape[1]))])
+        best = estimate_regimes(fit.spec, y, lags, Z, column_basis(Z), regimes, self.sample)
+        return np.array([*best.delta, *(best.rho if fit.spec.lag_y else ()), best.sigma2])

@@ -15,10 +15,10 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.regimes import regime_spillovers
 from spatial_zb.effects.table import Effects
+from spatial_zb.hypotheses.nested import regime_tests
 from spatial_zb.inference.median import MedianUnbiased, has_median_unbiased, median_unbiased
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.regimes import regime_tests
 from spatial_zb.pipeline.job import Estimated, Job, Reading, Verdict, sample_notes, span_words
 from spatial_zb.pipeline.stages.models import (
     PATH_PERIODS,
