@@ -139,5 +139,11 @@ def named_effects(given: Any, words: tuple[str, ...]) -> str:
             'as "two_way" stands alone, without a list.',
             f'fixed_effects列出了{listed_zh(names)}：列表中逐一写出效应，如"unit"和"period"；"two_way"等词单独使用，不放入列表。',
         )
+    if names and all("trend" in name.split("*") for name in names):
+        raise SpecificationError(
+            f"fixed_effects lists trends alone ({listed(names)}): the model would have no level. List the effects too, such "
+            'as ["unit", "unit*trend"].',
+            f'fixed_effects只列出了趋势（{listed_zh(names)}），模型便没有水平项。请同时列出效应，如["unit", "unit*trend"]。',
+        )
     known = {(): "none", ("unit",): "unit", ("period",): "time", ("period", "unit"): "two_way"}
     return known.get(tuple(sorted(names)), ListedEffects(" + ".join(names)))

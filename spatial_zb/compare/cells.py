@@ -51,6 +51,7 @@ from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin
 from spatial_zb.models.ml import may_be_unusual, notes_on
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import PeriodWeights
 
 #: With this many cells, all of the admissible interval of ρ is prepared at once.
 MANY = 10
@@ -64,18 +65,19 @@ class Block:
     """
 
     panels: tuple[Panel, ...]
-    weights: Weights
+    weights: Weights | PeriodWeights
     options: tuple[Option, ...]
     shared: bool
 
 
-def shares_moments(option: Option, weights: Weights, periods: int) -> bool:
+def shares_moments(option: Option, weights: Weights | PeriodWeights, periods: int) -> bool:
     """Whether :func:`fit_block` can estimate the cell together with others."""
     spec = option.spec
     plain = DurbinSpec(spec.y, spec.x, spec.lag_y, spec.lag_x, spec.lag_error, spec.fixed_effects)
     timed = spec.fixed_effects in ("time", "two_way")
     return (
-        spec == plain
+        isinstance(weights, Weights)
+        and spec == plain
         and spec.fixed_effects in ("none", "unit", "time", "two_way")
         and option.estimator in ("lee_yu", "direct")
         and option.covariance in ("information", "hessian")
@@ -104,7 +106,7 @@ def fit_block(block: Block) -> dict[str, pd.DataFrame]:
     return cell_frames(records)
 
 
-def _single(option: Option, panel: Panel, weights: Weights) -> dict[str, Any]:
+def _single(option: Option, panel: Panel, weights: Weights | PeriodWeights) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
         try:
@@ -122,7 +124,8 @@ def _single(option: Option, panel: Panel, weights: Weights) -> dict[str, Any]:
 
 def _together(block: Block) -> dict[int, Record]:
     """Records of the cells that the shared moments can answer, by number."""
-    _prepare(block)
+    assert isinstance(block.weights, Weights), "a W by period shares no moments"
+    _prepare(block, block.weights)
     kinds = dict.fromkeys(option.spec.transform for option in block.options)
     runs = []
     for (place, panel), effects in product(enumerate(block.panels), kinds):
@@ -142,11 +145,11 @@ def _together(block: Block) -> dict[int, Record]:
     return out
 
 
-def _prepare(block: Block) -> None:
+def _prepare(block: Block, weights: Weights) -> None:
     """With many cells, make the log-determinant ready for all admissible ρ."""
     spatial = sum(bool(option.spec.spatial_terms) for option in block.options)
     if spatial * len(block.panels) >= MANY:
-        block.weights.logdet.cover(*inner_interval(block.weights.logdet.interval))
+        weights.logdet.cover(*inner_interval(weights.logdet.interval))
 
 
 def _moments(panel: Panel, weights: Weights, effects: Any, specs: Sequence[DurbinSpec]) -> Moments | None:

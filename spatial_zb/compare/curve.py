@@ -35,18 +35,21 @@ from spatial_zb.base.notes import warn_old
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.threads import one_thread
 from spatial_zb.compare.battery import estimate_of
-from spatial_zb.compare.grid import Choices, estimator_ways, named_specs, sample_of
+from spatial_zb.compare.grid import Choices, estimator_ways, named_specs, sample_of, weights_of
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects.table import EFFECTS
+from spatial_zb.inference.bootstrap.static import ShapeSource
 from spatial_zb.models.certainty import evaluated, likelihood_covariance
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import assembled, likelihood_maximum
+from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
-from spatial_zb.weights.matrix import Weights, as_weights
+from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import PeriodWeights, any_weights
 
 Scheme = Literal["unit", "period"]
 P = ParamSpec("P")
@@ -125,6 +128,8 @@ class _Cell:
 
     def under_null(self, signs: Array) -> Fit:
         """Estimate the cell on y* = (I − ρW)⁻¹[mean + (I − λW)⁻¹(signs · ε)]; effects need not be added to it."""
+        if isinstance(self.fit.design, ShapeDesign):
+            return self._on_rows(self.fit.design, signs)
         W, errors = self.fit.weights.matrix, (self.residuals * signs).T
         errors = filter_solver(W, self.lam)(errors) if self.lam else errors
         y = self.mean.T + errors
@@ -135,6 +140,14 @@ class _Cell:
         return fit_durbin(
             self.fit.spec, panel, self.fit.weights, self.fit.estimator_asked, self.fit.covariance
         )
+
+    def _on_rows(self, design: ShapeDesign, signs: Array) -> Fit:
+        """The same where units come and go or W changes: the effects stay in it, since W need not keep them apart."""
+        source, there = ShapeSource(self.fit, design), design.present
+        own = self.fit.params[list(self.fit.spec.terms)].to_numpy().copy()
+        own[[name not in (self.term, f"W_{self.term}") for name in self.fit.spec.terms]] = 0.0
+        errors = source.spread((self.residuals * signs)[there])
+        return source.estimate(source.solve(source.mean - design.shape.Z @ own + errors))
 
 
 def _by_choices(function: Callable[P, CurveTest]) -> Callable[P, CurveTest]:
@@ -250,7 +263,7 @@ def _cells(choices: Choices, term: str, effect: str | None) -> tuple[list[_Cell]
             f"in time: {listed(strange)}. Leave them out of the curve.",
             f"曲线的联合检验无法模拟含随机效应、分区制、内生解释变量或时间滞后的模型：{listed_zh(strange)}。请不要列入设定曲线。",
         )
-    everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in choices.weights.items()}
+    everywhere = {name: any_weights(W, label=name).align(panel.units) for name, W in choices.weights.items()}
     samples = choices.samples or {"all": {}}
     parts = {name: sample_of(panel, name, choice) for name, choice in samples.items()}
     ways = estimator_ways(choices.estimators, choices.covariances)
@@ -269,7 +282,7 @@ def _cells(choices: Choices, term: str, effect: str | None) -> tuple[list[_Cell]
             }
             row = {"estimate": np.nan, "p_value": np.nan, "reason": ""}
             try:
-                cell = _cell(spec, part, whole.subset(part.units), e, c, own)
+                cell = _cell(spec, part, weights_of(whole, part.units), e, c, own)
                 found, why = estimate_of(cell.fit, own, effect)
                 if np.isnan(found[0]):
                     raise ConvergenceError(f"{why.en}.", f"{why.zh}。")
@@ -288,7 +301,12 @@ def _unlike(spec: DurbinSpec) -> bool:
 
 
 def _cell(
-    spec: DurbinSpec, panel: Panel, W: Weights, estimator: Estimator, covariance: Covariance, term: str
+    spec: DurbinSpec,
+    panel: Panel,
+    W: Weights | PeriodWeights,
+    estimator: Estimator,
+    covariance: Covariance,
+    term: str,
 ) -> _Cell:
     """Estimate a cell, and take out of its y what x and its lag do."""
     with warnings.catch_warnings():
@@ -299,11 +317,12 @@ def _cell(
     T, n = fit.residuals.shape
     others = fit.params[list(spec.terms)].copy()
     others[[name for name in (term, f"W_{term}") if name in others.index]] = 0.0
+    count = len(fit.design.values) if isinstance(fit.design, ShapeDesign) else T * n
     return _Cell(
         fit,
         term,
         fit.design.Z @ others.to_numpy(),
-        fit.residuals * np.sqrt(T * n / fit.nobs),
+        fit.residuals * np.sqrt(count / fit.nobs),
         float(fit.params.get("rho", 0.0)),
         float(fit.params.get("lam", 0.0)),
     )

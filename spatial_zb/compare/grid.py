@@ -21,7 +21,8 @@ from spatial_zb.compare.moments import Option
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
-from spatial_zb.weights.matrix import Weights, as_weights
+from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import PeriodWeights, any_weights, of_units
 
 #: Seconds of work below which no other process is started; seconds of a cell, and of a row of one that is fitted alone.
 START, A_FIT, A_ROW = 5.0, 2e-3, 1e-6
@@ -162,8 +163,8 @@ def specification_grid(
         Specifications, by name or in a list (then named "1 SDM two_way", …), or a :func:`spec_family`, whose choices
         become columns.
     weights
-        Weights by name, of all units of the panel. A sample of fewer units uses the rows and columns of its
-        units, normalised again in the same way; a unit left without neighbours is said in the cell.
+        Weights by name, of all units of the panel, one or by period. A sample of fewer units uses the rows and columns of
+        its units, normalised again in the same way; a unit left without neighbours is said in the cell.
     samples
         By name: a list of unit ids, or a mapping with ``units`` and/or ``periods``; all units and periods
         under the name "all" without it.
@@ -201,7 +202,7 @@ def specification_grid(
             "A grid needs at least one specification and one weights matrix.",
             "网格至少需要一个设定和一个权重矩阵。",
         )
-    everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
+    everywhere = {name: any_weights(W, label=name).align(panel.units) for name, W in weights.items()}
     parts = _parts(panel, samples or {"all": {}}, periods)
     ways = estimator_ways(estimators, covariances)
     options = [Option(spec, e, c) for spec, (e, c) in product(named.values(), ways)]
@@ -215,7 +216,7 @@ def specification_grid(
         for group in _same_units(parts):
             begin = {where: first[where, name] for where in group}
             try:
-                own = W.subset(next(iter(group.values())).units)
+                own = weights_of(W, next(iter(group.values())).units)
             except SpatialZbError as error:
                 lost = [start + i for start in begin.values() for i in range(len(options))]
                 refused |= dict.fromkeys(lost, str(error))
@@ -225,6 +226,11 @@ def specification_grid(
                 cells.append(np.array([begin[where] + i for where in which for i in chosen]))
     results = run_tasks(fit_block, tasks, workers=_worth(Execution.of(workers), tasks))
     return _assemble(_choices(keys, periods is not None, specs), cells, results, refused, specs)
+
+
+def weights_of(W: Weights | PeriodWeights, units: pd.Index) -> Weights | PeriodWeights:
+    """W of the units of a sample."""
+    return W.subset(units) if isinstance(W, Weights) else of_units(W, units)
 
 
 def _worth(how: Execution, tasks: Sequence[Block]) -> Execution:
@@ -311,7 +317,7 @@ def _same_units(parts: Mapping[tuple[str, ...], Panel]) -> list[dict[tuple[str, 
 
 
 def _blocks(
-    group: Mapping[tuple[str, ...], Panel], weights: Weights, options: list[Option]
+    group: Mapping[tuple[str, ...], Panel], weights: Weights | PeriodWeights, options: list[Option]
 ) -> list[tuple[list[tuple[str, ...]], list[int], Block]]:
     """Tasks of one W: all cells that share moments, and the others a few at a time; with their parts and options.
 

@@ -25,7 +25,7 @@ from spatial_zb.core.likelihood.shape_rows import RowFilter
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import spatial_lag
 from spatial_zb.data.panel import Panel, require_consecutive, require_panel
-from spatial_zb.effects.table import check_fit
+from spatial_zb.effects.table import check_fit, refuse_shape
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.shape import ShapeDesign
@@ -302,6 +302,7 @@ def backtest(
     for t in range(len(panel.periods) - periods, len(panel.periods)):
         before, until = (panel.select(periods=panel.periods[:end]) for end in (t, t + 1))
         fit = fit_durbin(spec, before, weights, how.estimator, how.covariance)
+        refuse_shape(fit, Text("A back-test", "回测"))
         if x == "last":
             names = list(spec.regressors)
             carried = until.array(names)

@@ -22,6 +22,8 @@ from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import fieller_limits
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import REASONS, ShapeDesign
+from spatial_zb.models.system.design import SystemDesign
 from spatial_zb.models.system.fit import SystemFit
 
 EFFECTS = ("direct", "indirect", "total")
@@ -200,7 +202,7 @@ def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
         )
 
 
-def refuse_shape(fit: Fit | SystemFit, function: str) -> None:
+def refuse_shape(fit: Fit | SystemFit, function: str | Text) -> None:
     """Refuse a fit whose W or units change between periods where one W is meant.
 
     Raises
@@ -208,12 +210,15 @@ def refuse_shape(fit: Fit | SystemFit, function: str) -> None:
     SpecificationError
         Units, W or effects of the fit are of another kind.
     """
-    if fit.design.shape_facts:
-        why = fit.glance()["reason"].iloc[0]
+    design = fit.design
+    if design.shape_facts:
+        assert isinstance(design, ShapeDesign | SystemDesign), "what has rows of its own"
+        what, words = Text.of(function), [REASONS[name] for name in design.reasons]
+        why = Text("; ".join(word.en for word in words), "；".join(word.zh for word in words))
         raise SpecificationError(
-            f"{function} is for one W on a complete panel with effects of units and periods, and this fit is not: "
-            f"{why}. Take the units that are always there (panel.select) and one W.",
-            f"{function}用于面板完整、W唯一、仅有个体与时间效应的估计，而此估计不是（{why}）。"
+            f"{what.en} is for one W on a complete panel with effects of units and periods, and this fit is not: "
+            f"{why.en}. Take the units that are always there (panel.select) and one W.",
+            f"{what.zh}用于面板完整、W唯一、仅有个体与时间效应的估计，而此估计不是（{why.zh}）。"
             "请只取各期齐全的地区（panel.select）和一个W。",
         )
 

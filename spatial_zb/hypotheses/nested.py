@@ -51,18 +51,27 @@ def wald_common_factor(fit: Fit) -> tuple[float, int]:
     return float(common_factor_wald(beta, theta, rho, fit.cov.loc[order, order].to_numpy())), len(x)
 
 
+#: Of a ratio of likelihoods where a score stands for them.
+NO_LIKELIHOOD = Text(
+    "the adjusted score of a panel of this shape has no likelihood: read the Wald test",
+    "此形态面板的调整得分没有似然：请看Wald检验",
+)
+
+
 def can_be_simplified(fit: Fit) -> bool:
     """Whether the fit is an SDM that :func:`simplification_tests` can test."""
     spec = fit.spec
     plain = not (spec.dynamic or spec.regimes or spec.endog) and spec.fixed_effects != "random"
-    return spec.family == "SDM" and fit.estimator in ("lee_yu", "direct") and plain and fit.converged
+    known = ("lee_yu", "direct", "adjusted_score")
+    return spec.family == "SDM" and fit.estimator in known and plain and fit.converged
 
 
 def simplification_tests(fit: Fit) -> TestTable:
     """Test a spatial Durbin model against the SAR and the SEM it contains.
 
     Wald tests use the covariance of the fit, so that they are as robust as its errors; LR tests refit the smaller
-    models on the same panel, W, effects and likelihood, and assume independent errors.
+    models on the same panel, W, effects and likelihood, and assume independent errors. The adjusted score of panels of
+    any shape has no likelihood: its LR rows are NaN, and the note says so.
 
     Returns
     -------
@@ -70,8 +79,8 @@ def simplification_tests(fit: Fit) -> TestTable:
         Rows ``test`` (``"Wald SDM to SAR"``, ``"LR SDM to SAR"``, ``"Wald SDM to SEM"``, ``"LR SDM to SEM"``),
         ``statistic``, ``df`` (q), ``p_value``: F(q, N − k) of the Wald statistic, or with errors clustered by n units
         Hotelling's T² on F(q, n − q); Bartlett's correction of the ratio (``core/likelihood/tests.py``). The SEM is
-        nested only where every regressor is lagged; else its rows are NaN. A likelihood of a smaller model that is
-        highest at an end of the admissible interval is taken there.
+        nested only where every regressor is lagged, by the W of y; else its rows are NaN. A likelihood of a smaller model
+        that is highest at an end of the admissible interval is taken there.
 
     Raises
     ------
@@ -86,12 +95,13 @@ def simplification_tests(fit: Fit) -> TestTable:
         )
     spec = fit.spec
     sar, sem = replace(spec, lag_x=()), replace(spec, lag_y=False, lag_x=(), lag_error=True)
-    nested = set(spec.lag_x) == set(spec.x)
+    nested = set(spec.lag_x) == set(spec.x) and "W_x" not in fit.design.own_lags
+    scored = fit.estimator == "adjusted_score"
     rows = [
         ("Wald SDM to SAR", *wald_no_lags(fit)),
-        ("LR SDM to SAR", _likelihood_ratio(fit, sar), len(spec.lag_x)),
+        ("LR SDM to SAR", np.nan if scored else _likelihood_ratio(fit, sar), len(spec.lag_x)),
         ("Wald SDM to SEM", *(wald_common_factor(fit) if nested else (np.nan, len(spec.x)))),
-        ("LR SDM to SEM", _likelihood_ratio(fit, sem) if nested else np.nan, len(spec.x)),
+        ("LR SDM to SEM", _likelihood_ratio(fit, sem) if nested and not scored else np.nan, len(spec.x)),
     ]
     p_values = [
         likelihood_ratio_p_value(statistic, df, *counts(fit))
@@ -99,7 +109,10 @@ def simplification_tests(fit: Fit) -> TestTable:
         else wald_p(fit, statistic, df)
         for test, statistic, df in rows
     ]
-    tests = [Row(*row, p_value) for row, p_value in zip(rows, p_values, strict=True)]
+    tests = [
+        Row(*row, p_value, NO_LIKELIHOOD if scored and row[0].startswith("LR") else NOTHING)
+        for row, p_value in zip(rows, p_values, strict=True)
+    ]
     old = pd.DataFrame(rows, columns=["test", "statistic", "df"]).assign(p_value=p_values)
     return TestTable(tuple(tests), fit.facts, TESTS, old=old)
 
@@ -286,6 +299,11 @@ def restriction_tests(fit: SystemFit) -> TestTable:
     -------
     TestTable; NaN where the restricted system has no maximum or is not identified, said in the note.
     """
+    if not isinstance(fit, SystemFit):
+        raise SpecificationError(
+            "restriction_tests is for a system. Use zb.tests.simplification_tests(fit) for a fit of one equation.",
+            "restriction_tests用于方程组；单方程的估计请用zb.tests.simplification_tests(fit)。",
+        )
     if fit.method != "fiml":
         raise SpecificationError(
             'Restrictions are tested from a fit by method="fiml".', '约束检验须从method="fiml"的估计出发。'

@@ -33,6 +33,7 @@ from spatial_zb.core.system.moments import (
     white,
 )
 from spatial_zb.core.transforms import demean, spatial_lag
+from spatial_zb.effects.table import refuse_shape
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 
@@ -57,6 +58,9 @@ def refuse_other_likelihoods(fits: Mapping[str, Fit]) -> None:
             f"{listed(failed)} did not converge; leave them out of the comparison.",
             f"{listed_zh(failed)}没有收敛；请移出比较。",
         )
+    for fit in fits.values():
+        if fit.estimator == "adjusted_score":
+            refuse_shape(fit, Text("A comparison of likelihoods", "似然的比较"))
     without = [name for name, fit in fits.items() if not np.isfinite(fit.log_likelihood)]
     if without:
         raise SpecificationError(
@@ -207,6 +211,8 @@ def _check(null: Fit, others: Mapping[str, Fit], covariance: str, powers: int) -
             f"powers must be a whole number from 1, not {powers!r}.",
             f"powers须为1或更大的整数，而不是{powers!r}。",
         )
+    for fit in (null, *others.values()):
+        refuse_shape(fit, Text("The J test", "J检验"))
     refuse_other_data({"the null": null, **others})
     if null.spec.fixed_effects == "random":
         raise SpecificationError(

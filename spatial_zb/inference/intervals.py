@@ -174,10 +174,10 @@ def _of_effect(fit: Fit, term: str | None, effect: str, level: float, replicates
         raise not_one_of("term", term, spec.regressors)
     if not spec.lag_y or spec.lag_error or replicates or isinstance(design, ShapeDesign):
         raise SpecificationError(
-            "Likelihood-ratio limits of effects are for SAR and SDM of complete panels, without replicates. Without ρ read "
-            'zb.spatial_effects(fit); with λ, zb.spatial_effects(fit, "fieller") or zb.median_unbiased(fit).',
-            "效应的似然比区间用于SAR与SDM，且不用replicates。无ρ时请用zb.spatial_effects(fit)；含λ时请用"
-            'zb.spatial_effects(fit, "fieller")或zb.median_unbiased(fit)。',
+            "Likelihood-ratio limits of effects are for SAR and SDM on complete panels under one W, without replicates. "
+            'Without ρ read zb.spatial_effects(fit), else zb.spatial_effects(fit, "fieller") or zb.bootstrap(fit).',
+            "效应的似然比区间用于完整面板、单一W的SAR与SDM，且不用replicates。无ρ时请用zb.spatial_effects(fit)，"
+            '否则请用zb.spatial_effects(fit, "fieller")或zb.bootstrap(fit)。',
         )
     sample, logdet = design.sample(fit.estimator), fit.weights.logdet
     Z, y, Wy = (part.reshape(design.y.size, -1) for part in (design.Z, design.y, design.Wy))

@@ -341,8 +341,8 @@ def _check_options(spec: DurbinSpec, estimator: Estimator, covariance: Covarianc
     allowed = COVARIANCES[kind]
     if covariance not in allowed:
         raise SpecificationError(
-            f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}.",
-            f"此估计方法的covariance须为{listed_zh(allowed)}之一，而不是{covariance!r}。",
+            f"covariance must be one of {listed(allowed, 9)} for this estimator, not {covariance!r}.",
+            f"此估计方法的covariance须为{listed_zh(allowed, 9)}之一，而不是{covariance!r}。",
         )
 
 

@@ -174,7 +174,7 @@ def reasons_for_shape(spec: DurbinSpec, panel: Panel, lags: Lags) -> tuple[str, 
     timed = spec.fixed_effects in ("time", "two_way")
     found = {
         "rows": not used_rows(spec, panel).all(),
-        "periods": any(isinstance(W, PeriodWeights) for W in used),
+        "periods": any(isinstance(W, PeriodWeights) for W in (lags.y, *used)),
         "own": any(not _same(W, lags.y) for W in used),
         "effects": spec.fixed_effects not in (*get_args(FixedEffects), "random"),
         "rows of W": bool(spec.spatial_terms) and timed and not all(W.row_normalised for W in used),

@@ -18,7 +18,15 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel, require_panel
 from spatial_zb.weights.entries import text_ids
-from spatial_zb.weights.matrix import PANEL, Normalisation, Weights, as_weights, match_units, named_weights
+from spatial_zb.weights.matrix import (
+    PANEL,
+    ROW_SUM_TOLERANCE,
+    Normalisation,
+    Weights,
+    as_weights,
+    match_units,
+    named_weights,
+)
 
 #: What becomes of the weights of neighbours that are absent: given to those present, or lost.
 Absent = Literal["renormalise", "keep"]
@@ -151,9 +159,11 @@ def by_period(
     return PeriodWeights(found, absent, label or (names.pop() if len(names) == 1 else "W by period"))
 
 
-def any_weights(W: Any) -> Weights | PeriodWeights:
-    """A W by period as it is, anything else as :func:`as_weights` reads it."""
-    return W if isinstance(W, PeriodWeights) else as_weights(W)
+def any_weights(W: Any, label: str | None = None) -> Weights | PeriodWeights:
+    """A W by period as it is, anything else as :func:`as_weights` reads it; named ``label``, where one is given."""
+    if isinstance(W, PeriodWeights):
+        return W if label is None else replace(W, label=label)
+    return as_weights(W) if label is None else as_weights(W, label=label)
 
 
 def weights_at(W: Weights | PeriodWeights, period: int) -> Weights:
@@ -162,10 +172,19 @@ def weights_at(W: Weights | PeriodWeights, period: int) -> Weights:
 
 
 def rule_for_absent(W: Weights | PeriodWeights) -> Absent:
-    """What becomes of absent neighbours: as :func:`by_period` was told; one W is renormalised if its rows sum to one."""
+    """What becomes of absent neighbours: as :func:`by_period` was told; one W is renormalised if its rows sum to one.
+
+    Rows of islands are empty and do not count, so that a W that was scaled elsewhere is as one scaled here.
+    """
     if isinstance(W, PeriodWeights):
         return W.absent
-    return "renormalise" if W.normalisation == "row" or W.row_normalised else "keep"
+    return "renormalise" if W.normalisation == "row" or _sum_to_one(W) else "keep"
+
+
+def _sum_to_one(W: Weights) -> bool:
+    """Whether every row that has neighbours does."""
+    linked = np.diff(W.matrix.indptr) > 0
+    return bool(linked.any() and np.all(np.abs(W.matrix.sum(axis=1)[linked] - 1) < ROW_SUM_TOLERANCE))
 
 
 def row_blocks(
@@ -255,7 +274,7 @@ def _block(W: Weights, ids: pd.Index, period: int, rule: Absent) -> sparse.csr_a
     part = sparse.csr_array(W.matrix[order][:, order])
     if rule == "keep" or not part.nnz:
         return part
-    how = "row" if W.row_normalised else W.normalisation
+    how = "row" if _sum_to_one(W) else W.normalisation
     return Weights(part, ids, W.label, allow_negative=W.allow_negative).standardise(how).matrix
 
 
@@ -375,7 +394,7 @@ def _links(
         linked = (own.matrix != 0)[here]
         before, after = np.diff(linked.indptr), linked @ here.astype(int)
         losing, sums = before > after, np.asarray(block.sum(axis=1)).ravel()
-        scaled = rule == "renormalise" and (own.row_normalised or own.normalisation != "none")
+        scaled = rule == "renormalise" and (_sum_to_one(own) or own.normalisation != "none")
         rows.append(
             {
                 "period": period,

@@ -57,6 +57,20 @@ def test_a_replicate_is_the_fit_of_its_panel(panel, family, covariance, effects)
     assert np.allclose(short.bse, long.bse, rtol=1e-7)
 
 
+@pytest.mark.parametrize("family", ["SLX", "SDM", "SDEM"])
+def test_cells_of_any_shape_are_those_of_complete_panels(panel, family):
+    """A W by period that is one W takes the rows, with the effects in them: the same replicate."""
+    same = zb.weights.by_period(dict.fromkeys(panel.periods, WEIGHTS["near"]), absent="keep")
+    cells = [
+        module._cell(FAMILIES[family], panel, W, "lee_yu", "cluster", "a") for W in (WEIGHTS["near"], same)
+    ]
+    assert [cell.fit.estimator for cell in cells] == ["lee_yu", "adjusted_score"]
+    signs = np.random.default_rng(3).choice([-1.0, 1.0], N)
+    one, other = (cell.under_null(signs) for cell in cells)
+    np.testing.assert_allclose(other.params, one.params, rtol=1e-8)
+    np.testing.assert_allclose(other.bse[:-1], one.bse[:-1], rtol=1e-7)
+
+
 def _options(spec: zb.DurbinSpec) -> dict:
     return {name: getattr(spec, name) for name in ("y", "x", "lag_y", "lag_x", "lag_error")}
 

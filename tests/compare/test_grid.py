@@ -200,3 +200,21 @@ UNLIKE = {
 def test_unlike_likelihoods_are_refused(panel, fits, what):
     with pytest.raises(zb.SpecificationError, match=what):
         compare_fits(UNLIKE[what](panel, fits))
+
+
+def test_a_grid_takes_a_w_by_period_and_samples_of_it(panel):
+    several = zb.weights.by_period(
+        {period: ring(IDS, 1 + period % 2) for period in panel.periods}, label="turning"
+    )
+    found = specification_grid(
+        panel, SPECS, {"near": ring(IDS), "turns": several}, {"all": {}, "half": IDS[:10]}
+    )
+    cell = found.cells.set_index(["spec", "weights", "sample"]).loc[("sdm", "turns", "half")]
+    assert cell["reason"] == ""
+    assert "adjusted score" in cell["notes"]
+    half = panel.select(units=IDS[:10])
+    own = zb.weights.by_period({t: several.at(t).subset(IDS[:10]) for t in panel.periods})
+    single = zb.fit_durbin(SPECS["sdm"], half, own)
+    rows = found.estimates
+    rows = rows[(rows["spec"] == "sdm") & (rows["weights"] == "turns") & (rows["sample"] == "half")]
+    np.testing.assert_allclose(rows["estimate"], single.tidy()["estimate"], rtol=1e-9)

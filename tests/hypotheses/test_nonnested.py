@@ -261,3 +261,15 @@ def test_size_and_power_of_vuong():
     assert 0.05 < np.mean(np.abs(equal) > 1.96) < 0.17
     assert abs(equal.mean()) < 0.15
     assert _share(lambda r: z(r, ROOK, DIAGONAL, 0.4) > 1.96, 200) > 0.8
+
+
+def test_panels_of_another_shape_are_refused_in_either_language():
+    turning = zb.weights.by_period({t: ROOK if t % 2 else DIAGONAL for t in PANEL.periods})
+    fit, other = zb.fit_durbin(SAR, PANEL, turning), zb.fit_durbin(SAR, PANEL, ROOK)
+    calls = (lambda: j_test(fit, other), lambda: j_test(other, fit), lambda: vuong_test(fit, other),
+             lambda: compare_fits({"a": fit, "b": fit}))  # fmt: skip
+    for call in calls:
+        with pytest.raises(zb.SpecificationError, match="W differs by period") as refused:
+            call()
+        assert "W随时期变化" in refused.value.zh
+        assert "differs" not in refused.value.zh

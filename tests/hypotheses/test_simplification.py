@@ -100,3 +100,17 @@ def test_a_larger_model_below_the_smaller_is_said_and_not_clamped(case):
     smaller = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=[]), panel, W)
     with pytest.raises(ConvergenceError, match="not at its maximum"):
         likelihood_ratio_of(smaller, larger)
+
+
+def test_panels_of_any_shape_have_the_wald_tests(case):
+    """Those of the likelihood on a complete panel; LR says that there is no likelihood; a system has other tests."""
+    spec, panel, W = case
+    same = zb.weights.by_period(dict.fromkeys(panel.periods, W), absent="keep")
+    fit = zb.fit_durbin(spec, panel, same)
+    found, usual = (zb.tests.simplification_tests(f).tidy() for f in (fit, zb.fit_durbin(spec, panel, W)))
+    for column in ("statistic", "df", "p_value"):
+        np.testing.assert_allclose(found[column].iloc[[0, 2]], usual[column].iloc[[0, 2]], rtol=1e-7)
+    assert found["statistic"].iloc[[1, 3]].isna().all()
+    assert found["note"].iloc[[1, 3]].str.contains("no likelihood").all()
+    with pytest.raises(SpecificationError, match="simplification_tests"):
+        zb.tests.restriction_tests(fit)

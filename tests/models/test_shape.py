@@ -482,3 +482,13 @@ def test_clusters_of_wide_periods_are_those_of_dense_ones(uneven, ring, monkeypa
     np.testing.assert_allclose(wide.bse.drop("sigma2"), dense.bse.drop("sigma2"), rtol=0.03)
     with pytest.raises(SpecificationError, match="cluster"):
         fit_durbin(spec, uneven, ring, covariance="cr2")
+
+
+def test_a_model_without_lags_takes_a_w_by_period(panel, ring, second):
+    """W is not used: least squares, whatever W is."""
+    turning = zb.weights.by_period({t: ring if t % 2 else second for t in panel.periods})
+    spec = DurbinSpec("y", ["x", "z"], **MODELS["OLS"])
+    found, usual = (fit_durbin(spec, panel, W).tidy() for W in (turning, ring))
+    np.testing.assert_allclose(found["std_error"], usual["std_error"], rtol=1e-9)
+    with pytest.raises(SpecificationError, match="trends alone"):
+        DurbinSpec("y", ["x"], fixed_effects=["unit*trend"])

@@ -59,6 +59,17 @@ def test_one_w_is_renormalised_if_its_rows_sum_to_one_and_kept_if_not():
     assert all(block is W.matrix for block in whole)
 
 
+def test_islands_do_not_hinder_that_a_w_scaled_elsewhere_is_scaled_again():
+    """Rows of islands are empty: the W as a bare matrix and as one that was scaled here are the same."""
+    dense = ring(N).matrix.toarray()
+    dense[0] = dense[:, 0] = 0
+    sums = dense.sum(axis=1, keepdims=True)
+    bare = zb.as_weights(np.divide(dense, sums, where=sums > 0, out=dense), ids=UNITS)
+    blocks = row_blocks(bare, UNITS, YEARS, PRESENT)
+    for one, other in zip(blocks, row_blocks(bare.standardise(), UNITS, YEARS, PRESENT), strict=True):
+        np.testing.assert_allclose(one.toarray(), other.toarray(), atol=1e-15)
+
+
 def test_renormalise_scales_as_the_w_was_scaled():
     W = zb.weights.by_period(dict.fromkeys(YEARS, ring_with_chords(N, "spectral")))
     block = row_blocks(W, UNITS, YEARS, PRESENT)[0]

@@ -332,14 +332,14 @@ class ShapeSource:
     def mean(self) -> Array:
         """Zδ̂ + Dα̂ (N,): Sy less what the residuals make of it."""
         shape, y = self.design.shape, self.design.values
-        u = self._spread(self.fit.residuals[self.design.present])
+        u = self.spread(self.fit.residuals[self.design.present])
         return (y - self._rho * (shape.W.matrix @ y) if shape.W is not None else y) - u
 
     @property
     def _rho(self) -> float:
         return float(self.fit.params.get("rho", 0.0))
 
-    def _spread(self, e: Array) -> Array:
+    def spread(self, e: Array) -> Array:
         """B⁻¹e."""
         V = self.design.shape.V
         return e if V is None else RowFilter(V, float(self.fit.params["lam"])).solve(e)
@@ -348,7 +348,7 @@ class ShapeSource:
         """y* (N,): errors drawn row by row, normal ones, or residuals whose signs are flipped by unit."""
         shape, e = self.design.shape, self.fit.residuals[self.design.present]
         drawn = draw_rows(e[:, None], scheme, shape.free, shape.unit, rng)[:, 0]
-        return self.solve(self.mean + self._spread(drawn))
+        return self.solve(self.mean + self.spread(drawn))
 
     def solve(self, right: Array) -> Array:
         """S⁻¹ of rows (N,)."""

@@ -166,7 +166,7 @@ def bootstrap_system(
             "The bootstrap of a system draws from fixed effects; with random effects read the standard errors of the fit.",
             "联立方程组的自助法适用于固定效应；随机效应请看估计结果的标准误。",
         )
-    refuse_shape(fit, "The bootstrap of a system")
+    refuse_shape(fit, Text("The bootstrap of a system", "方程组的自助法"))
     if fit.spec.dynamic and scheme not in GIVEN_THE_PAST:
         raise SpecificationError(
             f'scheme="{scheme}" makes no sense for {fit!r}: with lags in time errors must be drawn anew in every period. '
