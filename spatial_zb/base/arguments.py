@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import warn_old
 
 #: What an argument ``rng`` may be: a seed, or a generator that goes on from where it stands.
@@ -96,6 +96,22 @@ def gathered(into: str, join: Callable[..., Any], *names: str) -> Callable[[Call
         return called
 
     return wrap
+
+
+def need_columns(frame: Any, names: Iterable[object]) -> None:
+    """Refuse a table that lacks a column.
+
+    Raises
+    ------
+    DataError
+        Naming those that are not there, and those that are.
+    """
+    absent = [name for name in names if name not in frame.columns]
+    if absent:
+        raise DataError(
+            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.",
+            f"表中没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。",
+        )
 
 
 def check_level(level: float) -> None:

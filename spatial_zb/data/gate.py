@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import gathered
+from spatial_zb.base.arguments import gathered, need_columns
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
@@ -111,12 +111,7 @@ def _check_header(frame: pd.DataFrame, unit: str, period: str) -> None:
             "make no difference. Rename one of each.",
             f"表中有重名的列：{listed_zh(twice)}。名称前后的空格和全角字母不作区分。请改名。",
         )
-    absent = [c for c in (unit, period) if c not in frame]
-    if absent:
-        raise DataError(
-            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.",
-            f"表中没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。",
-        )
+    need_columns(frame, (unit, period))
 
 
 def _cleaned(names: pd.Index) -> pd.Index:
@@ -142,12 +137,7 @@ def _numeric(frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str]
                 f"{listed_zh(map(repr, keys))}列表明每行的地区或时期，不能同时作变量。"
                 "若要时间趋势，请将其复制为另一名称的列。",
             )
-        absent = [c for c in columns if c not in body]
-        if absent:
-            raise DataError(
-                f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.",
-                f"表中没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。",
-            )
+        need_columns(frame, columns)
         chosen = list(columns)
     if not chosen:
         raise DataError("The table has no numeric column.", "表中没有数值列。")

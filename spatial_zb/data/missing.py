@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.base.arguments import need_columns
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text, cell_of
@@ -143,12 +144,7 @@ def _check_request(
             f"Unknown rule for blank cells: {listed(unknown)}. Rules: {', '.join(RULES)}.",
             f"未知的空缺处理规则：{listed_zh(unknown)}。可用规则：{'、'.join(RULES)}。",
         )
-    absent = [name for name in (unit, period, *used) if name not in frame.columns]
-    if absent:
-        raise DataError(
-            f"The table has no column {listed(map(repr, absent))}.",
-            f"表中没有列{listed_zh(map(repr, absent))}。",
-        )
+    need_columns(frame, (unit, period, *used))
     text = [name for name in used if not pd.api.types.is_numeric_dtype(frame[name])]
     if text:
         raise DataError(

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.base.arguments import need_columns
 from spatial_zb.base.errors import (
     DataError,
     SpecificationError,
@@ -261,12 +262,7 @@ def _check_declared(
             f"{listed(dict.fromkeys(twice))} is declared more than once.",
             f"{listed_zh(dict.fromkeys(twice))}声明了不止一次。",
         )
-    absent = [c for c in (unit, *by, *sums, *means, *means.values()) if c not in frame]
-    if absent:
-        raise DataError(
-            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.",
-            f"表中没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。",
-        )
+    need_columns(frame, (unit, *by, *sums, *means, *means.values()))
 
 
 def _targets(

@@ -15,7 +15,6 @@ from scipy import sparse
 
 from spatial_zb.base.arguments import Rng, gathered, renamed, seed_of
 from spatial_zb.base.errors import (
-    AlignmentError,
     DataError,
     SpatialZbError,
     SpatialZbWarning,
@@ -33,6 +32,7 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec, Estimation, Estimator, by_estimation
 from spatial_zb.weights.build import Links, places
+from spatial_zb.weights.entries import polygons_of
 from spatial_zb.weights.matrix import Weights, text_ids
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def moran_by_distance(
             f"An envelope needs at least 99 permutations and a level within (0, 1), not {permutations}, {level}.",
             f"包络线至少需要99次置换，水平在(0, 1)内，而不是{permutations}、{level}。",
         )
-    links = places(_own(regions, values.columns)).all_pairs(FEWER)
+    links = places(polygons_of(values.columns, regions, Text("the values", "所给数值"))).all_pairs(FEWER)
     steps = _bands(links, Bands.of(bands))
     root = seed_of(rng)
     streams = iter(root.spawn(len(steps) * len(values)))
@@ -213,7 +213,7 @@ def effects_by_distance(
             f"thresholds must be positive kilometres, at least one, not {listed(wrong)}.",
             f"thresholds须为一个或几个正的公里数，而不是{listed_zh(wrong)}。",
         )
-    links = places(_own(regions, panel.units)).all_pairs(FEWER)
+    links = places(polygons_of(panel.units, regions, Text("the panel", "面板"))).all_pairs(FEWER)
     frames, how = [], Estimation.of(estimator)
     for d in thresholds:
         inside = links.km >= d if reach == "beyond" else links.km <= d
@@ -274,18 +274,6 @@ def _values(source: Any, variable: str | None, periods: Sequence[int] | None) ->
             f"{listed_zh(flat)}各地区的数值相同：莫兰指数没有定义。",
         )
     return out
-
-
-def _own(regions: gpd.GeoDataFrame, units: pd.Index) -> gpd.GeoDataFrame:
-    """Polygons of the units, in their order."""
-    shapes = regions.set_axis(text_ids(regions.index))
-    missing = units.difference(shapes.index)
-    if len(missing):
-        raise AlignmentError(
-            f"{len(missing)} unit(s) have no polygon: {listed(missing)}.",
-            f"{len(missing)}个地区没有多边形：{listed_zh(missing)}。",
-        )
-    return shapes.loc[units]
 
 
 def _bands(links: Links, bands: Bands) -> list[tuple[float, float]]:

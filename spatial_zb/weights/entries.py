@@ -180,6 +180,24 @@ def text_ids(ids: Sequence | pd.Index) -> pd.Index:
     return index.astype(str) if index.dtype != object else pd.Index(list(index), dtype=str)
 
 
+def polygons_of(units: pd.Index, regions: gpd.GeoDataFrame, whose: Text) -> gpd.GeoDataFrame:
+    """The rows of a layer that are these units, in their order; ``whose`` says in a message what the units are of.
+
+    Raises
+    ------
+    AlignmentError
+        A unit without polygon.
+    """
+    shapes = regions.set_axis(text_ids(regions.index))
+    missing = units.difference(shapes.index)
+    if len(missing):
+        raise AlignmentError(
+            f"{len(missing)} unit(s) of {whose.en} have no polygon: {listed(missing)}.",
+            f"{whose.zh}中{len(missing)}个地区没有多边形：{listed_zh(missing)}。",
+        )
+    return shapes.loc[units]
+
+
 class Described(Protocol):
     """What is read of a :class:`spatial_zb.weights.matrix.Weights`, which stands above this module."""
 
@@ -266,14 +284,8 @@ class WeightsReport(Printed):
 
         weights = self.weights
         assert weights is not None, "of a whole matrix"
-        shapes = regions.geometry.set_axis(text_ids(regions.index))
-        missing = weights.ids.difference(shapes.index)
-        if len(missing):
-            raise AlignmentError(
-                f"{len(missing)} unit(s) of the weights have no polygon: {listed(missing)}.",
-                f"权重矩阵中{len(missing)}个地区没有多边形：{listed_zh(missing)}。",
-            )
-        points = shapely.get_coordinates(shapes.loc[weights.ids].representative_point())
+        shapes = polygons_of(weights.ids, regions, Text("the weights", "权重矩阵")).geometry
+        points = shapely.get_coordinates(shapes.representative_point())
         found = weights.matrix.tocoo()
         lines = shapely.linestrings(np.stack([points[found.row], points[found.col]], axis=1))
         ids = weights.ids

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.errors import DataError, listed, listed_zh
 from spatial_zb.base.printing import Drawn, Printed
+from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.dispersion import dagum_gini, deviation_ellipse, ellipse_outline, theil
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.dynamics.densities import cells, group_labels, refuse_negative, usable
-from spatial_zb.weights.matrix import text_ids
+from spatial_zb.weights.build import local_equal_area
+from spatial_zb.weights.entries import polygons_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -269,23 +271,13 @@ def deviation_ellipses(
 
 def _projected(panel: Panel, regions: gpd.GeoDataFrame, crs: Any) -> gpd.GeoSeries:
     """Polygons of the panel's units, in its order, in metres."""
-    shapes = regions.geometry.set_axis(text_ids(regions.index))
-    missing = panel.units.difference(shapes.index)
-    if len(missing):
-        raise AlignmentError(
-            f"{len(missing)} unit(s) of the panel have no polygon: {listed(missing)}.",
-            f"面板中{len(missing)}个地区没有多边形：{listed_zh(missing)}。",
-        )
-    if shapes.crs is None:
+    own = polygons_of(panel.units, regions, Text("the panel", "面板"))
+    if own.crs is None:
         raise DataError(
             "The polygons have no coordinate reference system; set it, e.g. EPSG:4490.",
             "底图没有坐标参照系；请设定，如EPSG:4490。",
         )
-    shapes = shapes.loc[panel.units]
-    if crs is None:
-        west, south, east, north = shapes.to_crs("EPSG:4326").total_bounds
-        crs = f"+proj=laea +lat_0={(south + north) / 2:.4f} +lon_0={(west + east) / 2:.4f} +ellps=GRS80 +units=m"
-    shapes = shapes.to_crs(crs)
+    shapes = own.geometry.to_crs(local_equal_area(own) if crs is None else crs)
     if not shapes.crs.is_projected or shapes.crs.axis_info[0].unit_conversion_factor != 1:
         raise DataError(
             f"{shapes.crs.name} does not measure in metres; name a projected system with crs=.",
