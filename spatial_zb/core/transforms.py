@@ -1,15 +1,9 @@
 """Spatial lags, the fixed-effects transform, and the orthonormal sample that likelihoods use.
 
-The fixed-effects transform and what it leaves of a sample.
-
-Lee, L.F. & Yu, J. (2010), Estimation of spatial autoregressive panel data models with fixed effects,
-Journal of Econometrics 154: 165-185.
-
-What a likelihood needs of the data: an orthonormal basis of the regressors, and cross-products off it.
-
-Nothing is lost to scale or to a good fit: columns are brought to unit length, and y and Wy to their parts off Z.
-
-Effects of any kind, on rows of panels of any shape: an orthonormal basis of what they span.
+The transform is that of Lee, L.F. & Yu, J. (2010), Estimation of spatial autoregressive panel data models with fixed
+effects, Journal of Econometrics 154: 165-185; effects of any kind, on rows of panels of any shape, are an orthonormal
+basis of what they span. A likelihood needs a basis of the regressors, and cross-products off it. Nothing is lost to scale
+or to a good fit: columns are brought to unit length, and y and Wy to their parts off Z.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a fit says of other values: given changes in given units, predictions, and how well it would have predicted."""
+"""What follows where given variables change in given units: scenarios of a fit, by unit and period, with their errors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Resampled panels as arrays: of static models, of models with lags in time, and of random unit effects.
 
-Resampled panels from a fitted spatial model: arrays only.
-
 A sample is drawn from the transformed model, y* = (I − ρ̂W)⁻¹[Z̃δ̂ + (I − λ̂W)⁻¹ε*], where Z̃ are the regressors after
 the fixed-effects transform: the estimators do not depend on the effects, so none need be invented.
 
@@ -14,9 +12,8 @@ replicates are to be compared with.
 References: Davison & Hinkley (1997), Bootstrap Methods and their Application, ch. 5-6; Efron & Tibshirani
 (1993), An Introduction to the Bootstrap, ch. 14 (BCa).
 
-Resampled panels of a model with y_{t−1} and Wy_{t−1} among the regressors: arrays only.
-
-Given the first period, panels differ by what their errors differ by: with S = I − ρW, B = I − λW,
+With y_{t−1} or Wy_{t−1} among the regressors the first period is given, and panels differ by what their errors differ by:
+with S = I − ρW, B = I − λW,
 
     y*_t = y_t + d_t,   d_t = S⁻¹[(τI + ηW) d_{t−1} + B⁻¹(ε*_t − ε̂_t)],   d_0 = 0,
 
@@ -28,12 +25,10 @@ Errors must be independent over time given the past, as those of the model are. 
 (their "wild"): flipped as a whole, the series of a unit keeps the products of its errors at two dates, whose variance is
 that of τ̂.
 
-Resampled errors of a model with random unit effects: arrays only.
-
-Errors are e = μ + ε of each unit and period where both spread alike (KKP, or no spatial error), and μ besides ε where only ε
-spreads (Baltagi). What is estimated of μ and ε is shrunk or mixed; for the draws to have the variances φσ² and σ² that were
-estimated it is centred and brought to them (Carpenter, Goldstein & Rasbash 2003, J. Royal Statistical Society C 52: 431-443;
-for error components Andersson & Karlsson 2001, Computational Statistics 16: 221-231).
+With random unit effects errors are e = μ + ε of each unit and period where both spread alike (KKP, or no spatial error),
+and μ besides ε where only ε spreads (Baltagi). What is estimated of μ and ε is shrunk or mixed; for the draws to have the
+variances φσ² and σ² that were estimated it is centred and brought to them (Carpenter, Goldstein & Rasbash 2003, J. Royal
+Statistical Society C 52: 431-443; for error components Andersson & Karlsson 2001, Computational Statistics 16: 221-231).
 """
 
 from __future__ import annotations

@@ -1,17 +1,15 @@
 """Laws of the score of one coefficient where others are estimated under each of its values, for laws/score.py to invert.
 
-A model with both lags: laws of the scores of ρ and of λ.
+With both lags, at ρ₀, (I − ρ₀W)y is a sample with a spatial error alone, so that δ̃, λ̃, σ̃² given ρ₀ are a maximum in
+one dimension, for the data and for every sample drawn from them; the score of ρ is taken there. At λ₀, (I − λ₀W)y is a
+sample with a lag of y alone, on (I − λ₀W)Z. Laws depend on the nuisance coefficient: inverted, they are the grid
+bootstrap of Hansen (1999).
 
-At ρ₀, (I − ρ₀W)y is a sample with a spatial error alone, so that δ̃, λ̃, σ̃² given ρ₀ are a maximum in one dimension, for
-the data and for every sample drawn from them; the score of ρ is taken there. At λ₀, (I − λ₀W)y is a sample with a lag of y
-alone, on (I − λ₀W)Z. Laws depend on the nuisance coefficient: inverted, they are the grid bootstrap of Hansen (1999).
-
-With random unit effects: laws of the scores of ρ, λ and φ.
-
-At ρ₀ (λ₀) the sample filtered by B = I − ρ₀W (I − λ₀W) is a linear model z = Zδ + e with random effects, e = μ + ε, or
-e = Bμ + ε where only ε spreads (Baltagi). δ, σ² and s = ln(1 + Tφ) are estimated there, s by restricted likelihood, which
-knows how many coefficients the means of units have paid for; samples are drawn from these with normal μ and ε, each is
-estimated the same way, and the profile score of ρ (λ) is taken of all of them (``core/random/maximum.py``):
+With random unit effects, at ρ₀ (λ₀), the sample filtered by B = I − ρ₀W (I − λ₀W) is a linear model z = Zδ + e with
+random effects, e = μ + ε, or e = Bμ + ε where only ε spreads (Baltagi). δ, σ² and s = ln(1 + Tφ) are estimated there, s
+by restricted likelihood, which knows how many coefficients the means of units have paid for; samples are drawn from these
+with normal μ and ε, each is estimated the same way, and the profile score of ρ (λ) is taken of all of them
+(``core/random/maximum.py``):
 
     s(ρ₀) = T D′(ρ₀) + N (e_w'l_w + e_b'K⁻¹l_b) / (e_w'e_w + e_b'K⁻¹e_b),    l = Wy = W(I − ρ₀W)⁻¹z, or l = Wu for λ,
 

@@ -2,7 +2,7 @@
 
 The likelihood is that of :mod:`spatial_zb.core.random.maximum`, the expected information that of its ``random_information``.
 
-And the model of a sample filtered at a value of ρ or of λ, for the laws of :mod:`spatial_zb.core.laws.nuisance`.
+Here is also the model of a sample filtered at a value of ρ or of λ, for the laws of :mod:`spatial_zb.core.laws.nuisance`.
 """
 
 from __future__ import annotations

@@ -1,15 +1,11 @@
 """Many samples of one model estimated and tested at once: maximum likelihood and score tests, vectorised.
 
-Estimates of many samples of one model at once: the likelihood of :mod:`spatial_zb.core.likelihood`, vectorised.
-
 The likelihoods are those of :mod:`spatial_zb.core.laws`. The expected information is that of
 :func:`spatial_zb.core.likelihood.covariance.information`, with G = W(I − ρW)⁻¹ = P diag(ω/(1 − ρω)) P⁻¹ for all ρ* at once;
 tests/core/test_replicates.py holds both to the estimators of single samples.
 
-Score tests of many samples at once: what :func:`spatial_zb.core.likelihood.tests.score_test` takes, with samples first.
-
-As in :mod:`spatial_zb.core.laws.replicates` the samples share Z and W, and G = W(I − ρW)⁻¹ = P diag(ω/(1 − ρω)) P⁻¹ serves
-all their ρ and λ. tests/hypotheses/test_replicated_tests.py holds the statistics to those of single samples.
+Score tests are those of :func:`spatial_zb.core.likelihood.tests.score_test`, with samples first;
+tests/hypotheses/test_replicated_tests.py holds the statistics to those of single samples.
 """
 
 from __future__ import annotations

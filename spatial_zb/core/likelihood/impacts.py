@@ -8,10 +8,8 @@ derivatives, so no n × n matrix is formed:
 
 direct = β a + θ b and total = β p + θ q.
 
-Effects over time of x in a model with y_{t−1} and Wy_{t−1}: multipliers by horizon, and in the long run.
-
-A change of x_k in period t moves y_{t+h} by A^h E_k, E_k = S⁻¹(β_k I + θ_k W), A = S⁻¹(τI + ηW), S = I − ρW. As in
-:mod:`spatial_zb.core.likelihood.impacts` averages need four numbers only,
+With y_{t−1} or Wy_{t−1} among the regressors a change of x_k in period t moves y_{t+h} by A^h E_k,
+E_k = S⁻¹(β_k I + θ_k W), A = S⁻¹(τI + ηW), S = I − ρW. Averages need four numbers again,
 
     a = tr(A^h S⁻¹)/n,  b = tr(A^h S⁻¹W)/n,  p = ι'A^hS⁻¹ι/n,  q = ι'A^hS⁻¹Wι/n,
 

@@ -8,9 +8,8 @@ a quadratic in ρ whose coefficients depend on λ alone, so that a grid of a × 
 X = (BQ'BQ)⁻¹ (BQ)'B[e_y, e_Wy] and derivatives of the Gram matrix in λ, S′ = [I, −X']G′[I, −X']' and
 S″ = [I, −X']G″[I, −X']' − 2 C'(BQ'BQ)⁻¹C, C = G′_qa − G′_qq X.
 
-Of one sample, or of many whose surfaces are climbed together.
-
-And where scores of one or two coefficients fall through zero, for estimates that have no likelihood.
+Surfaces are of one sample, or of many that are climbed together. Estimates that have no likelihood are found here too, where
+the scores of one or two coefficients fall through zero.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """ln|I − ρW| from random vectors, with its error: Chebyshev polynomials, and Krylov quadrature as a first look.
 
-ln|I − ρW| from random vectors and products with W only, with its error: for graphs that no factorisation can take.
-
-For W similar to a symmetric matrix with eigenvalues in [−r, r], x = W/r and z = ρr/(1 + √(1 − ρ²r²)),
+For graphs that no factorisation can take. For W similar to a symmetric matrix with eigenvalues in [−r, r], x = W/r and
+z = ρr/(1 + √(1 − ρ²r²)),
 
     ln|I − ρW| = −n ln(1 + z²) − 2 Σ_k z^k tr T_k(x)/k,
 
@@ -14,9 +13,8 @@ References: Barry & Pace (1999), Linear Algebra Appl. 289: 41-54; Pace & LeSage 
 179-196; Hutchinson (1990), Commun. Statist. Simul. 19: 433-450. The generating function ln(1 − 2zx + z²) = −2 Σ z^k T_k(x)/k
 is Abramowitz & Stegun 22.9.8.
 
-ln|I − ρW| roughly, everywhere at once: Krylov quadrature of a few random vectors.
-
-Reference: Ubaru, Chen & Saad (2017), SIAM J. Matrix Anal. Appl. 38: 1075-1099 (stochastic Lanczos quadrature).
+The first look, rough and at all ρ at once, is Krylov quadrature of a few random vectors: Ubaru, Chen & Saad (2017), SIAM
+J. Matrix Anal. Appl. 38: 1075-1099 (stochastic Lanczos quadrature).
 """
 
 from __future__ import annotations

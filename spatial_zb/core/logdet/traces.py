@@ -1,10 +1,9 @@
 """Traces of G = W(I − ρW)⁻¹ and H = W(I − λW)⁻¹ for the information matrix, also for large graphs.
 
-Traces of products of G = W(I − cW)⁻¹ for a W whose graph is long: block by block, along its levels.
-
-Units ordered by their distance (in links) from one end of the graph fall into levels, and only units of the same or of
-neighbouring levels are linked: I − cW is block tridiagonal. With A_k, U_k, L_k its blocks on, right of and below the
-diagonal, D_1 = A_1, D_{k+1} = A_{k+1} − L_k D_k⁻¹ U_k, T_k = −D_k⁻¹U_k and S_k = −L_k D_k⁻¹, its inverse M = I + cG has
+Where the graph of W is long, traces of products go block by block, along its levels. Units ordered by their distance (in
+links) from one end of the graph fall into levels, and only units of the same or of neighbouring levels are linked: I − cW
+is block tridiagonal. With A_k, U_k, L_k its blocks on, right of and below the diagonal, D_1 = A_1,
+D_{k+1} = A_{k+1} − L_k D_k⁻¹ U_k, T_k = −D_k⁻¹U_k and S_k = −L_k D_k⁻¹, its inverse M = I + cG has
 
     M_kk = D_k⁻¹ + T_k M_{k+1,k+1} S_k,   M_ij = T_i … T_{j−1} M_jj (i < j),   M_ij = M_ii S_{i−1} … S_j (i > j),
 

@@ -1,7 +1,5 @@
 """Maximum likelihood with random unit effects, two error structures, and its information matrix.
 
-Maximum likelihood of the spatial Durbin family with random unit effects, two error structures.
-
 y_t = ρWy_t + Z_t δ + u_t, and with A = I − ρW, B = I − λW
 
     Baltagi  u_t = μ + B⁻¹ε_t      only ε spreads    (Baltagi, Song & Koh 2003, J. Econometrics 117: 123-150)

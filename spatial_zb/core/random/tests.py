@@ -1,19 +1,12 @@
-"""Tests of random unit effects on arrays: Hausman, Mundlak, and those of Baltagi, Song & Koh (2003).
-
-Random unit effects without spatial lags: estimates, and the tests of Hausman and Mundlak.
+"""Tests of random unit effects on arrays: Hausman, Mundlak, and those of Baltagi, Song & Koh (2003), for few units too.
 
 Arrays are (T, n) or (T, n, k), off the grand mean or off the period means.
 
-Period effects out of a random-effects likelihood: n units become n − 1 coordinates that no period mean moves.
-
+Period effects leave a random-effects likelihood in that n units become n − 1 coordinates that no period mean moves:
 F (n, n − 1) is an orthonormal basis of what is orthogonal to ι. With Wι = ι, F'W = (F'WF)F', so that F'y_t follows
 the same model under F'WF, without period effects, and with ln|I − ρF'WF| = ln|I − ρW| − ln(1 − ρ); random effects
 and errors keep their laws. This is the transform of Lee & Yu (2010, J. Econometrics 154: 165-185, section 3.2) for random
 unit effects; dummies of periods in their place bias ρ̂, strongly so when W is dense.
-
-Random unit effects and spatial errors: the tests of Baltagi, Song & Koh (2003), with laws for few units.
-
-Arrays are (T, n) or (T, n, k), off the grand mean or off the period means.
 """
 
 from __future__ import annotations

@@ -1,14 +1,11 @@
 """Neighbours by a common border or a common group such as a province, and which polygons touch.
 
-Which polygons touch: equal vertices where borders are drawn once, a tolerance where they are not.
-
-Two polygons of a clean coverage that meet share vertices, bit for bit, so a hash finds all contacts without
+Polygons touch where they have a vertex in common, or come within a tolerance where borders are not drawn once. Two
+polygons of a clean coverage that meet share vertices, bit for bit, so a hash finds all contacts without
 geometry. A border segment that belongs to exactly two polygons is *matched*. A polygon all of whose segments
 are matched has no gap, overlap or odd vertex anywhere on its border, so its contacts are complete. The others
 ("loose": along the outline of the layer, and at every defect) are compared with everything near them by
 distance. No separate check of the topology is needed, and a layer with one defect pays for one defect.
-
-Neighbours by a common border, or by a common group such as a province.
 
 Every builder takes regions and gives :class:`Weights` not yet normalised.
 """
