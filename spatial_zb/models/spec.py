@@ -38,9 +38,9 @@ COVARIANCES: dict[str, tuple[Covariance, ...]] = {
     "adjusted_score": ("information", "sandwich", *CLUSTERED, "driscoll_kraay", "conley"),
 }
 
-#: Name of each family by (lag of y, lag of x, lag of the error).
 #: Name of the constant of a model without fixed effects.
 INTERCEPT = "(Intercept)"
+#: Name of each family by (lag of y, lag of x, lag of the error).
 FAMILIES = {
     (False, False, False): "OLS",
     (False, True, False): "SLX",
