@@ -3,13 +3,34 @@
 No labels, no pandas, no files, no words for a reader.
 """
 
-from typing import Any
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Values = float | Array
+Made = TypeVar("Made")
+
+_IN_USE: WeakValueDictionary[bytes, Any] = WeakValueDictionary()
+
+
+def made_once(kind: type[Made], make: Callable[[], Made], *arrays: NDArray) -> Made:
+    """``make()``, or what it gave of this kind for equal arrays, while somebody has that.
+
+    Models of one sample then hold one basis of effects and one decomposition of each W between them. For frozen objects.
+    """
+    key = blake2b(kind.__qualname__.encode())
+    for array in arrays:
+        key.update(f"{array.dtype}{array.shape}".encode())
+        key.update(np.ascontiguousarray(array).tobytes())
+    found = _IN_USE.get(key.digest())
+    if found is None:
+        found = _IN_USE[key.digest()] = make()
+    return found
 
 
 def chi2_tail(statistic: ArrayLike, df: ArrayLike) -> Any:

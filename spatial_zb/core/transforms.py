@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.linalg import lapack
 
-from spatial_zb.core import Array, Values
+from spatial_zb.core import Array, Values, made_once
 
 
 def spatial_lag(matrix: sparse.csr_array, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -284,7 +284,8 @@ class EffectSpace:
 def effect_space(D: sparse.sparray, unit: NDArray[np.intp]) -> EffectSpace:
     """The space of effects D (N, m), any columns; ``unit`` (N,) numbers the unit of each row.
 
-    Columns that are not zero for one unit only go into U, which is made unit by unit; the others into C.
+    Columns that are not zero for one unit only go into U, which is made unit by unit; the others into C. Equal effects are
+    one object.
 
     Examples
     --------
@@ -296,6 +297,10 @@ def effect_space(D: sparse.sparray, unit: NDArray[np.intp]) -> EffectSpace:
     """
     D = sparse.csc_array(D, dtype=float)
     D.eliminate_zeros()
+    return made_once(EffectSpace, lambda: _space(D, unit), D.indptr, D.indices, D.data, unit)
+
+
+def _space(D: sparse.csc_array, unit: NDArray[np.intp]) -> EffectSpace:
     N = D.shape[0]
     filled = np.diff(D.indptr) > 0
     of_unit = unit[D.indices]

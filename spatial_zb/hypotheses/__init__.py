@@ -22,7 +22,7 @@ from spatial_zb.core import Array
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint
-from spatial_zb.core.likelihood.shape_rows import RowFilter, RowWeights, row_feedback, row_places
+from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, RowWeights, row_feedback, row_places
 from spatial_zb.core.transforms import FixedEffects
 from spatial_zb.core.unit_rows import row_moran
 from spatial_zb.data.panel import Panel, require_panel
@@ -278,7 +278,12 @@ class ShapeCase(Case):
 
     def fitted(self, spec: DurbinSpec, estimator: Likelihood) -> Fit:
         """By the adjusted score, errors by the information."""
-        return fit_shape(self.shaped(spec), "information", noted=False)
+        return fit_shape(self.shaped(spec), "information", noted=False, kept=self.forms)
+
+    @cached_property
+    def forms(self) -> dict[tuple[float | None, float], DenseForm]:
+        """Filters of the last estimates that tests were made at: all models of a case have the same W and effects."""
+        return {}
 
     def redrawn(self, y: Array) -> ShapeCase:
         """The same with another y (N,): what depends on the shape alone is asked of this one."""
@@ -357,12 +362,13 @@ class ShapeCase(Case):
         design = self.shaped(spec)
         score, free = ShapeScore(design.shape, design.values), design.shape.free
         delta = np.zeros(design.shape.Z.shape[1])  # what a test needs of it is in e
-        return ShapePoint(ShapeEstimate(score, rho, lam, delta, float(e @ e) / free, e, True, ()))
+        estimate = ShapeEstimate(score, rho, lam, delta, float(e @ e) / free, e, True, ())
+        return ShapePoint(estimate, kept=self.forms)
 
     def _at(self, fit: Fit) -> ShapePoint:
         own = self.own(fit.design)
         rho, lam = (float(fit.params.get(name, 0.0)) for name in ("rho", "lam"))
-        return ShapePoint(estimate_at(ShapeScore(own.shape, own.values), rho, lam))
+        return ShapePoint(estimate_at(ShapeScore(own.shape, own.values), rho, lam), kept=self.forms)
 
     def dummies(self, effects: FixedEffects) -> tuple[float, int]:
         design = self.own(self.design)

@@ -254,10 +254,10 @@ def notes_on_correlation(errors: Errors | RowErrors, covariance: str) -> list[No
 
 def errors_of_rows(point: ShapePoint) -> RowErrors:
     """The same of a panel of any shape."""
-    shape, (columns, values, _, C) = point.found.score.shape, point.space
+    shape, space = point.found.score.shape, point.space
     period = np.repeat(np.arange(len(shape.starts) - 1), np.diff(shape.starts))
     X = np.column_stack([point.BZ, point.mean])
-    return row_errors(shape.unit, period, point.found.e, X, (columns, values), C)
+    return row_errors(shape.unit, period, point.found.e, X, (space.columns, space.values), space.others)
 
 
 def notes_on_rows(point: ShapePoint, covariance: str) -> list[Note]:
@@ -272,7 +272,7 @@ def notes_on_rows(point: ShapePoint, covariance: str) -> list[Note]:
     if not p < TIED_P:
         return notes
     U = sparse.csr_array((len(found.e), 0)) if found.lam else shape.effects.U
-    C = np.hstack([point.space[3], found.at.regressors.Q])
+    C = np.hstack([point.space.others, found.at.regressors.Q])
     feedback = row_feedback(RowFilter(W, found.rho if shape.W is not None else found.lam), shape.unit, U, C)
     squares, free = errors.squares
     own = feedback[errors.units] * free

@@ -20,7 +20,7 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import Kind, Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.covariance import DistanceKernel, bartlett_bandwidth
+from spatial_zb.core.likelihood.covariance import DistanceKernel, bartlett_bandwidth, sandwiched
 from spatial_zb.core.likelihood.shape import Shape, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     PAIRED_ROWS,
@@ -31,7 +31,6 @@ from spatial_zb.core.likelihood.shape_covariance import (
     distance_meat,
     expected_derivative,
     period_meat,
-    sandwiched,
     score_variance,
 )
 from spatial_zb.core.likelihood.shape_rows import DENSE_PERIOD, RowWeights, row_weights
@@ -311,10 +310,11 @@ def fit_shape(
     bandwidth: int | None = None,
     kernel: DistanceKernel | None = None,
     noted: bool = True,
+    kept: dict | None = None,
 ) -> Fit:
     """Solve the adjusted score; errors as ``covariance`` says, ``kernel`` that of ``"conley"``; ``noted``: with notes."""
     _check_size(design.shape, covariance)
-    point = ShapePoint(shape_estimate(design.shape, design.values))
+    point = ShapePoint(shape_estimate(design.shape, design.values), kept={} if kept is None else kept)
     made = shape_cov(point, covariance, bandwidth, kernel) if point.found.solved else (None, False)
     fit, positive = assembled(design, point, covariance, made), made[1]
     fit = fit if kernel is None else replace(fit, convergence=replace(fit.convergence, kernel=kernel))

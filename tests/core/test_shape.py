@@ -5,6 +5,7 @@ import pytest
 from scipy import linalg, sparse
 from shape_oracle import Dense
 
+from spatial_zb.core.likelihood.covariance import sandwiched
 from spatial_zb.core.likelihood.shape import Shape, ShapeScore, estimate_at, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     ShapePoint,
@@ -15,7 +16,6 @@ from spatial_zb.core.likelihood.shape_covariance import (
     expected_derivative,
     observed_derivative,
     period_meat,
-    sandwiched,
     score_variance,
 )
 from spatial_zb.core.likelihood.shape_rows import row_weights

@@ -19,11 +19,11 @@ from spatial_zb import (
     fit_durbin,
     spatial_effects,
 )
+from spatial_zb.core.likelihood.covariance import sandwiched
 from spatial_zb.core.likelihood.shape import ShapeScore, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     ShapePoint,
     expected_derivative,
-    sandwiched,
     score_statistic,
     score_variance,
 )

@@ -124,6 +124,22 @@ class Moments:
     fourth: float
 
 
+def sandwiched(derivative: Array, meat: Array) -> tuple[Array, bool]:
+    """𝓗⁻¹Ω𝓗⁻ᵀ, and whether it exists; NaN where it does not: nothing is repaired."""
+    blank = np.full_like(meat, np.nan)
+    diagonal = np.diag(derivative)
+    if not (np.isfinite(derivative).all() and np.isfinite(meat).all() and np.all(diagonal > 0)):
+        return blank, False
+    scale = 1 / np.sqrt(diagonal)
+    unit, inside = derivative * np.outer(scale, scale), meat * np.outer(scale, scale)
+    least = 4 * np.finfo(float).eps * len(scale)
+    if np.linalg.eigvalsh((unit + unit.T) / 2)[0] <= least or np.linalg.eigvalsh(inside)[0] < -least:
+        return blank, False
+    bread = np.linalg.inv(unit)
+    out = bread @ inside @ bread.T * np.outer(scale, scale)
+    return (out + out.T) / 2, bool(np.all(np.diag(out) > 0))
+
+
 def error_moments(e: Array, sigma2: float, shape: tuple[int, int], effects: FixedEffects) -> Moments:
     """Third moment and fourth cumulant of ε from transformed residuals e = Qε, (T·n,).
 

@@ -394,7 +394,7 @@ class RegimePoint(ShapePoint):
             blocks = [
                 (rows, inside[rows, None] * known[rows.start]) for _, rows in self.regimes.weights.slices()
             ]
-            out[name] = DenseForm(blocks, *self.space)
+            out[name] = DenseForm(blocks, self.space)
         return out
 
     @cached_property

@@ -19,7 +19,7 @@ The derivation is our own: ψ is the score with dummies less its expectation (Ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -87,8 +87,16 @@ class Shape:
         """What depends on λ alone; kept for the last few."""
         if lam not in self._kept:
             _make_room(self._kept, self._size)
-            self._kept[lam] = Filtered(self, lam)
+            self._kept[lam] = Filtered(self._bare, lam)
         return self._kept[lam]
+
+    @cached_property
+    def _bare(self) -> Shape:
+        """The same without what is kept, which would else hold itself in a circle and stay when a fit is let go."""
+        bare = replace(self, _kept={})
+        if self.W is not None:
+            bare.__dict__["curve"] = self.curve
+        return bare
 
     @property
     def _size(self) -> float:

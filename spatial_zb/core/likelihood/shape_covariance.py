@@ -17,24 +17,26 @@ Clustered by unit: ψ_ρ = η'ε + ε'Kε, K = sym(MFM) − tr(MF)/(N − r) M, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.covariance import DistanceKernel, conley_sum, kernel_sum
+from spatial_zb.core.likelihood.covariance import DistanceKernel, conley_sum, kernel_sum, sandwiched
 from spatial_zb.core.likelihood.shape import ShapeEstimate, ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, between_units
 from spatial_zb.core.logdet.factors import random_signs
+from spatial_zb.core.transforms import EffectSpace
 from spatial_zb.core.unit_rows import RowClusters, probed_pairs, row_clusters
 
 #: Probes of traces of the second order where filters are not dense, and how many at a time.
 PROBES, AT_ONCE = 96, 32
+#: Forms that points of one W, V and effects hold between them.
+FORMS = 4
 #: Probes of sums over pairs of units there.
 PAIR_PROBES = 32
 #: Third and fourth moments of the errors are taken from residuals of at most so many rows: all pairs of them are visited.
@@ -81,9 +83,13 @@ class ShapeTraces:
 
 @dataclass(frozen=True, eq=False)
 class ShapePoint:
-    """An estimate, or a value under test, with what its covariances are made of."""
+    """An estimate, or a value under test, with what its covariances are made of.
+
+    ``kept``: forms of the last points of one W, V and effects, whose models may differ.
+    """
 
     found: ShapeEstimate
+    kept: dict[tuple[float | None, float], DenseForm] = field(default_factory=dict, repr=False, kw_only=True)
 
     @property
     def k(self) -> int:
@@ -153,13 +159,22 @@ class ShapePoint:
     @cached_property
     def forms(self) -> dict[str, DenseForm]:
         """F under ``"rho"`` and H under ``"lam"``, as far as the model has them, where periods have few enough units."""
-        shape, out = self.found.score.shape, {}
+        shape, rho, lam, out = self.found.score.shape, self.found.rho, self.found.lam, {}
         if shape.W is not None:
-            out["rho"] = DenseForm(list(self._own_blocks()), *self.space)
+            out["rho"] = self._form((rho, lam), self._own_blocks)
         if shape.V is not None:
-            H = self.found.at.error_filter.full
-            out["lam"] = DenseForm([(rows, H[d]) for d, rows in shape.V.slices()], *self.space)
+            H, slices = self.found.at.error_filter, shape.V.slices()
+            out["lam"] = self._form((None, lam), lambda: ((rows, H.full[d]) for d, rows in slices))
         return out
+
+    def _form(
+        self, at: tuple[float | None, float], blocks: Callable[[], Iterator[tuple[slice, Array]]]
+    ) -> DenseForm:
+        form = self.kept.pop(at, None) or DenseForm(list(blocks()), self.space)
+        while len(self.kept) >= FORMS:
+            del self.kept[next(iter(self.kept))]
+        self.kept[at] = form
+        return form
 
     def _own_blocks(self) -> Iterator[tuple[slice, Array]]:
         """F_t (n_t, n_t) by period, with its rows."""
@@ -176,17 +191,12 @@ class ShapePoint:
             yield rows, known[d, v]
 
     @cached_property
-    def space(self) -> tuple[NDArray[np.intp], Array, int, Array]:
-        """An orthonormal basis of BD: entries of U as in :class:`EffectSpace`, how many columns it has, and C."""
-        effects, N = self.found.score.shape.effects, len(self.found.e)
+    def space(self) -> EffectSpace:
+        """An orthonormal basis of BD."""
+        N = len(self.found.e)
         if not self.found.lam:
-            return effects.columns, effects.values, effects.own, effects.others
-        return np.zeros((N, 0), dtype=np.intp), np.zeros((N, 0)), 0, self.found.at.basis
-
-    @property
-    def dense_space(self) -> Array:
-        """The same as (N, r) columns."""
-        return self.found.at.basis if self.found.lam else self.found.score.shape.effects.full
+            return self.found.score.shape.effects
+        return EffectSpace(np.zeros((N, 0), dtype=np.intp), np.zeros((N, 0)), 0, self.found.at.basis)
 
     @cached_property
     def traces(self) -> ShapeTraces:
@@ -301,29 +311,13 @@ def observed_derivative(point: ShapePoint) -> Array:
     return out
 
 
-def sandwiched(derivative: Array, meat: Array) -> tuple[Array, bool]:
-    """𝓗⁻¹Ω𝓗⁻ᵀ, and whether it exists; NaN where it does not: nothing is repaired."""
-    blank = np.full_like(meat, np.nan)
-    diagonal = np.diag(derivative)
-    if not (np.isfinite(derivative).all() and np.isfinite(meat).all() and np.all(diagonal > 0)):
-        return blank, False
-    scale = 1 / np.sqrt(diagonal)
-    unit, inside = derivative * np.outer(scale, scale), meat * np.outer(scale, scale)
-    least = 4 * np.finfo(float).eps * len(scale)
-    if np.linalg.eigvalsh((unit + unit.T) / 2)[0] <= least or np.linalg.eigvalsh(inside)[0] < -least:
-        return blank, False
-    bread = np.linalg.inv(unit)
-    out = bread @ inside @ bread.T * np.outer(scale, scale)
-    return (out + out.T) / 2, bool(np.all(np.diag(out) > 0))
-
-
 def any_law_meat(point: ShapePoint) -> Array:
     """Ω for independent errors of any distribution: third and fourth moments with the diagonals of the quadratic forms.
 
     E Σ e³ = μ₃ Σ m_ij³ and E Σ e⁴ = κ₄ Σ m_ij⁴ + 3σ⁴ Σ m_ii² of residuals e = M_Z ε with entries m.
     """
     lam, s2, e = point.rho.stop, point.found.sigma2, point.found.e
-    Q = np.hstack([point.dense_space, point.found.at.regressors.Q])
+    Q = np.hstack([point.space.full, point.found.at.regressors.Q])
     cubes = fourths = squares = 0.0
     for first in range(0, len(e), STRIPE):
         m = -Q[first : first + STRIPE] @ Q.T
@@ -334,7 +328,7 @@ def any_law_meat(point: ShapePoint) -> Array:
     fourth = max(float(((e**4).sum() - 3 * s2**2 * squares) / fourths), third**2 / s2 - 2 * s2**2)
     linear, quadratic = np.zeros((len(e), lam + 2)), np.zeros((len(e), lam + 2))
     linear[:, :lam] = np.column_stack([point.BZ, point.mean]) / s2
-    C = point.dense_space
+    C = point.space.full
     for name, form in point.forms.items():
         diagonal = form.diagonal - (C * form.times(C, turned=True)).sum(axis=1)
         if name == "lam":
@@ -376,8 +370,8 @@ def clusters_at(point: ShapePoint) -> RowClusters:
     mean = mean * (
         (mean**2).sum(axis=0) > MEAN_IS_ROUNDING**2 * (lag**2).sum(axis=0)
     )  # none without regressors
-    columns, values, _, C = point.space
-    return row_clusters(point.found.score.shape.unit, np.column_stack([point.BZ, mean]), (columns, values), C)
+    U, C = (point.space.columns, point.space.values), point.space.others
+    return row_clusters(point.found.score.shape.unit, np.column_stack([point.BZ, mean]), U, C)
 
 
 def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.core import Array, Values
+from spatial_zb.core import Array, Values, made_once
 from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, admissible_interval, symmetriser
 from spatial_zb.core.logdet.entries import Dissection, dissect, filter_diagonal
 from spatial_zb.core.logdet.factors import symmetric_form
@@ -139,7 +139,7 @@ class RowWeights:
 
 
 def row_weights(blocks: Sequence[sparse.csr_array]) -> RowWeights:
-    """Blocks W_t by period, each over the units of that period, equal ones found.
+    """Blocks W_t by period, each over the units of that period, equal ones found; equal W are one object.
 
     >>> W = sparse.csr_array(np.array([[0.0, 1.0], [1.0, 0.0]]))
     >>> row_weights([W, W.copy(), 2 * W]).which
@@ -158,7 +158,12 @@ def row_weights(blocks: Sequence[sparse.csr_array]) -> RowWeights:
             distinct.append(W)
         which.append(known[key])
     starts = np.concatenate([[0], np.cumsum([block.shape[0] for block in blocks])])
-    return RowWeights(tuple(distinct), tuple(which), tuple(int(at) for at in starts))
+    entries = [part for W in distinct for part in (W.indptr, W.indices, W.data)]
+    return made_once(
+        RowWeights,
+        lambda: RowWeights(tuple(distinct), tuple(which), tuple(int(at) for at in starts)),
+        *(np.array(which), starts, *entries),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,21 +235,15 @@ class RowFilter:
 
 @dataclass(frozen=True, eq=False)
 class DenseForm:
-    """A block-diagonal X, such as G, by its dense ``blocks`` of rows, beside a basis [U, C] of effects.
-
-    ``columns``, ``values`` and ``own`` are U as in :class:`EffectSpace`, ``C`` (N, c) the other columns.
-    """
+    """A block-diagonal X, such as G, by its dense ``blocks`` of rows, beside a basis [U, C] of effects."""
 
     blocks: list[tuple[slice, Array]]
-    columns: NDArray[np.intp]
-    values: Array
-    own: int
-    C: Array
+    space: EffectSpace
 
-    @cached_property
-    def leverage(self) -> Array:
-        """The diagonal of UU' (N,)."""
-        return (self.values**2).sum(axis=1)
+    @property
+    def C(self) -> Array:
+        """What of the basis is not of one unit (N, c)."""
+        return self.space.others
 
     @cached_property
     def diagonal(self) -> Array:
@@ -271,29 +270,21 @@ class DenseForm:
     @property
     def trace(self) -> float:
         """tr MX."""
-        return float(self.diagonal @ (1 - self.leverage)) - float(np.vdot(self.C, self.XC))
+        return float(self.diagonal @ (1 - self.space.leverage)) - float(np.vdot(self.C, self.XC))
 
     @cached_property
     def inner(self) -> Array:
         """R = [U, C]'X[U, C]."""
-        r, c, q = self.own, self.C.shape[1], self.columns.shape[1]
+        columns, values, r, c = self.space.columns, self.space.values, self.space.own, self.C.shape[1]
         own = np.zeros((r + 1, r + 1))  # zeros go to the last
-        for a, b in np.ndindex(q, q):
+        for a, b in np.ndindex(columns.shape[1], columns.shape[1]):
             for rows, X in self.blocks:
-                place = np.ix_(self.columns[rows, a], self.columns[rows, b])
-                own[place] += self.values[rows, a, None] * X * self.values[rows, b]
+                place = np.ix_(columns[rows, a], columns[rows, b])
+                own[place] += values[rows, a, None] * X * values[rows, b]
         out = np.zeros((r + c, r + c))
         out[:r, :r] = own[:r, :r]
-        out[:r, r:], out[r:, :r] = self.onto(self.XC)[:r], self.onto(self.XtC)[:r].T
-        out[r:, r:] = self.C.T @ self.XC
+        out[:, r:], out[r:, :r] = self.space.onto(self.XC), (self.space.U.T @ self.XtC).T
         return out
-
-    def onto(self, values: Array) -> Array:
-        """[U, C]'V of rows (N, m)."""
-        out = np.zeros((self.own + 1, values.shape[1]))
-        for a in range(self.columns.shape[1]):
-            np.add.at(out, self.columns[:, a], self.values[:, a, None] * values)
-        return np.vstack([out[: self.own], self.C.T @ values])
 
     def product(self, other: DenseForm, left: bool, right: bool) -> tuple[float, float]:
         """tr(XY) and its part in the effects tr(PXY); X' for X when ``left``, Y' for Y when ``right``."""
@@ -301,7 +292,7 @@ class DenseForm:
         for (rows, X), (_, Y) in zip(self.blocks, other.blocks, strict=True):
             rowwise = np.einsum("ij,ij->i", X.T if left else X, Y if right else Y.T)
             whole += float(rowwise.sum())
-            part += float(rowwise @ self.leverage[rows])
+            part += float(rowwise @ self.space.leverage[rows])
         inside = np.vdot(self.XC if left else self.XtC, other.XtC if right else other.XC)
         return whole, part + float(inside)
 
@@ -310,14 +301,14 @@ class DenseForm:
 
         tr MF, tr F'MK, tr MFK, tr MFMK, tr(M F P K'M) and tr(M_Z F P_Q K'M_Z) under the names of ``ShapeTraces``.
         """
-        R, S = self.inner, other.inner
+        R, S, onto = self.inner, other.inner, self.space.onto
         squared, inside = self.product(other, False, False)  # tr FK, tr PFK
         norm, rows = other.product(self, False, True)  # tr KF', tr PKF' = <Q'F, Q'K>
         columns = other.product(self, True, False)[1]  # <FQ, KQ>
         after = inside if other is self else other.product(self, False, False)[1]  # tr PKF
         Fq, qF = self.times(q), self.times(q, turned=True)
         Kq, qK = (Fq, qF) if other is self else (other.times(q), other.times(q, turned=True))
-        pairs = (self.onto(Fq), self.onto(Kq)), (self.onto(qF), self.onto(qK)), (q.T @ Fq, q.T @ Kq)
+        pairs = (onto(Fq), onto(Kq)), (onto(qF), onto(qK)), (q.T @ Fq, q.T @ Kq)
         size = float(np.vdot(R, S))
         return {
             "f": self.trace,
@@ -369,21 +360,22 @@ class TraceCurve:
 
 def between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int) -> Array:
     """Y (n, n) of sym(MXM) − kM, X = F or H, k = tr(MX)/(N − r)."""
-    n, r, c = int(number.max()) + 1, form.own, form.C.shape[1]
+    n, r, c = int(number.max()) + 1, form.space.own, form.C.shape[1]
+    columns, values = form.space.columns, form.space.values
     straight = np.zeros((n, n))
     # E'[U, C], E'X[U, C] and E'X'[U, C], E the residuals in a column for each unit; zeros of U go to one column more
     own, shared = np.zeros((3, n, r + 1)), np.zeros((3, n, c))
     for rows, X in form.blocks:
         at, weighted = number[rows], e[rows, None] * X
         straight[np.ix_(at, at)] += weighted * e[rows]
-        for a in range(form.columns.shape[1]):
-            place = form.columns[rows, a]
-            own[1][np.ix_(at, place)] += weighted * form.values[rows, a]
-            own[2][np.ix_(at, place)] += (e[rows, None] * X.T) * form.values[rows, a]
-    for a in range(form.columns.shape[1]):
-        np.add.at(own[0], (number, form.columns[:, a]), e * form.values[:, a])
-    for out, values in zip(shared, (form.C, form.XC, form.XtC), strict=True):
-        np.add.at(out, number, e[:, None] * values)
+        for a in range(columns.shape[1]):
+            place = columns[rows, a]
+            own[1][np.ix_(at, place)] += weighted * values[rows, a]
+            own[2][np.ix_(at, place)] += (e[rows, None] * X.T) * values[rows, a]
+    for a in range(columns.shape[1]):
+        np.add.at(own[0], (number, columns[:, a]), e * values[:, a])
+    summed = sparse.csr_array((e, (number, np.arange(len(e)))), shape=(n, len(e)))
+    shared[:] = [summed @ part for part in (form.C, form.XC, form.XtC)]
     onto, ahead, behind = np.concatenate([own[..., :r], shared], axis=2)
     Y = straight - onto @ behind.T - ahead @ onto.T + onto @ form.inner @ onto.T
     squares = np.bincount(number, weights=e**2, minlength=n)

@@ -345,11 +345,16 @@ def polished(value: Callable[[float], float], rough: list[float], bounds: Point,
         )
         if not (report.converged and abs(root - start) < 4 * step and bounds[0] < root < bounds[1]):
             low, high = max(bounds[0], start - 8 * step), min(bounds[1], start + 8 * step)
-            if not value(low) > 0 >= value(high):
-                continue
-            root = scipy.optimize.brentq(value, low, high, xtol=1e-14, rtol=1e-14)
-        out.append(float(root))
+            root = root_between(value, low, high) if value(low) > 0 >= value(high) else np.nan
+        out += [] if np.isnan(root) else [float(root)]
     return out
+
+
+def root_between(value: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function changes sign; an argument, since what scipy wraps stays in a circle with all that it holds."""
+    return float(
+        scipy.optimize.brentq(lambda at, of: of(at), low, high, args=(value,), xtol=1e-14, rtol=1e-14)
+    )
 
 
 def falls(grid: Array, values: Array, value: Callable[[float], float]) -> tuple[list[float], float]:
@@ -369,9 +374,7 @@ def falls(grid: Array, values: Array, value: Callable[[float], float]) -> tuple[
     falls = np.flatnonzero((values[:-1] > 0) & (values[1:] <= 0))
     height = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (values[1:] + values[:-1]) / 2)])
     ranked = sorted(falls, key=lambda i: -height[i])
-    roots = [
-        float(scipy.optimize.brentq(value, grid[i], grid[i + 1], xtol=1e-14, rtol=1e-14)) for i in ranked
-    ]
+    roots = [root_between(value, grid[i], grid[i + 1]) for i in ranked]
     return roots, float(grid[-1] if values[-1] > 0 else grid[0])
 
 
