@@ -1,9 +1,10 @@
 """Panels of any shape: ρ, λ, β, θ and effects where units come late, rows are missing, and W changes.
 
 The 11 cities of Zhejiang, the 41 of the delta and the 90 counties of Zhejiang, 4 and 11 periods, two-way effects. The habit
-of dropping every unit that is not always there is estimated on the same panels. By instruments: a SAR, a SAR with an
-endogenous w, and a system of two such equations. ``shape.csv`` of ``docs/validation`` is
-written after every cell.
+of dropping every unit that is not always there is estimated on the same panels, and what notes of fits name: clustered
+errors of few units, and the bias that the expansion of the score and the bootstrap tell. By instruments: a SAR, a SAR with
+an endogenous w, and a system of two such equations. ``shape.csv`` of ``docs/validation`` is written after every cell;
+``shape_verdicts.csv`` judges them.
 """
 
 from __future__ import annotations
@@ -21,26 +22,41 @@ from scipy import sparse
 import spatial_zb as zb
 from spatial_zb.base.results import quantile
 from spatial_zb.core.likelihood.impacts import average_effects, averaged_over_rows, row_multipliers
-from spatial_zb.core.likelihood.shape import Shape, shape_estimate
+from spatial_zb.core.likelihood.score import lean_of
+from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint, clusters_at, score_statistic
 from spatial_zb.core.likelihood.shape_rows import RowFilter, RowWeights, row_weights
 from spatial_zb.core.transforms import effect_space
 from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.models.gmm import fit_gmm
+from spatial_zb.models.ml import SMALL_N, notes_on_lean
 from spatial_zb.models.shape import ShapeDesign, build_shape, placed, read_lags, shape_cov
 from spatial_zb.models.system import _fit_instrumental
 from spatial_zb.models.system.design import SystemDesign, design_of_rows
 from spatial_zb.weights.periods import row_blocks
 
 from .places import OUT, SIZES, complete, weights
+from .verdicts import shape_verdicts
 
-TABLE = OUT / "shape.csv"
+TABLE, VERDICTS = OUT / "shape.csv", OUT / "shape_verdicts.csv"
 SEED = 20261130
 KEYS = ["design", "model", "errors", "n", "periods"]
 LENGTHS = (4, 11)
-#: Shapes that are drawn in every cell, over which its panels are spread.
-SHAPES = 4
+#: Shapes over which the panels of a cell are spread, and the panels; by model and number of periods.
+MANY, FEW = 24, 4
+PANELS = {
+    ("SDM", 4): 1440,
+    ("SDM", 11): 480,
+    ("SEM", 4): 480,
+    ("SEM", 11): 240,
+    ("SAC", 4): 240,
+    ("SAC", 11): 240,
+}
+#: What notes name is estimated on every so many of them, by a bootstrap of so many replicates.
+EVERY, REPLICATES = 8, 99
+#: Rows of ``shape.csv`` that are what an estimator says of its own bias, and whether its note does.
+OWN_BIAS = ("expansion", "bootstrap")
 BETA, THETA, RHO, LAM = np.array([1.0, 0.5]), np.array([0.5, -0.3]), 0.3, 0.4
 CORRELATED, RATIO = 0.7, 3.0
 DESIGNS = ("late 25 %", "late 50 %", "holes 10 %", "W changes once", "W every year", "own W of x")
@@ -156,18 +172,26 @@ def noise(cell: Cell, rng: np.random.Generator, count: int) -> NDArray[np.float6
     return out
 
 
-def panels(cell: Cell, replications: int) -> Iterator[tuple[str, Found, dict[str, float]]]:
+def counts(cell: Cell) -> tuple[int, int]:
+    """Shapes and panels of a cell: few where errors differ, by instruments fewer shapes as well."""
+    _, model, errors, _, T = cell
+    if (model, T) not in PANELS:
+        return FEW, 400
+    return MANY, PANELS[model, T] if errors == "iid" else 240
+
+
+def panels(cell: Cell, replications: int, shapes: int) -> Iterator[tuple[str, Found, dict[str, float]]]:
     """By panel and estimate: value, error and quantile of every parameter (None without a root), and what is true."""
     _, model, errors, n, T = cell
     root = np.random.SeedSequence([SEED, design().index(cell)])
-    for child in root.spawn(SHAPES):
+    for child in root.spawn(shapes):
         rng = np.random.default_rng(child)
         world = drawn(cell, rng)
         if model in INSTRUMENTAL:
-            yield from by_instruments(cell, world, rng, replications // SHAPES)
+            yield from by_instruments(cell, world, rng, replications // shapes)
             continue
         if model.startswith("system"):
-            yield from by_system(cell, world, rng, replications // SHAPES)
+            yield from by_system(cell, world, rng, replications // shapes)
             continue
         there = world.there
         x = np.stack([noise(cell, rng, 1)[0] + rng.standard_normal(n) for _ in range(2)], axis=-1)[there]
@@ -177,12 +201,47 @@ def panels(cell: Cell, replications: int) -> Iterator[tuple[str, Found, dict[str
         mean = x @ BETA + (world.Wx.matrix @ x @ THETA if model == "SDM" else 0.0)
         mean = mean + rng.standard_normal(n)[shape.unit] + rng.standard_normal(T)[np.nonzero(there)[0]]
         true = truths(model) | true_effects(cell, world)
-        for e in noise(cell, rng, replications // SHAPES)[:, there]:
+        for number, e in enumerate(noise(cell, rng, replications // shapes)[:, there]):
             u = RowFilter(world.V, LAM).solve(e) if model != "SDM" else e
             y = RowFilter(world.W, RHO).solve(mean + u) if model != "SEM" else mean + u
             yield "adjusted score", estimated(shape, y, world.Wx, errors), true
+            if number % EVERY == 0 and model != "SAC":
+                for name, bias in own_bias(cell, shape, y, rng).items():
+                    yield name, bias, dict.fromkeys(bias, 0.0)
+            if number % (EVERY // 2) == 0 and n <= SMALL_N and errors == "iid":
+                yield "clustered", estimated(shape, y, world.Wx, "cr2"), true
             if smaller is not None and less is not None:
                 yield "units dropped", estimated(smaller, y[kept], less.Wx, errors), true
+
+
+def own_bias(
+    cell: Cell, shape: Shape, y: NDArray[np.float64], rng: np.random.Generator
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """What the expansion of the score says of the bias of one estimate, with whether a note does; then a bootstrap, where
+    a model is fast and the cell small."""
+    found = shape_estimate(shape, y)
+    if not found.solved:
+        return {}
+    told, lean = notes_on_lean(ShapePoint(found)), lean_of(found)
+    rho = shape.W is not None
+    known = {"rho" if rho else "lam": lean.of} | ({"theta": float(lean.delta[2])} if rho else {})
+    out = {"expansion": {**known, "says": float(bool(told))}}
+    if rho and cell[3] < SIZES[-1] and (cell[3] <= SMALL_N or cell[4] < LENGTHS[-1]):
+        out["bootstrap"] = dict(zip(("rho", "theta"), resampled_bias(found, rng)[[0, 2]], strict=True))
+    return {
+        name: {p: (float(value), np.nan, np.nan) for p, value in bias.items()} for name, bias in out.items()
+    }
+
+
+def resampled_bias(found: ShapeEstimate, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Mean of ρ̂ and of the coefficients of the first regressor and of its lag over normal replicates, less the estimate."""
+    assert found.score.shape.W is not None, "ρ"
+    right = found.score.y - found.rho * found.score.Wy - found.e
+    errors = np.sqrt(found.sigma2) * rng.standard_normal((len(right), REPLICATES))
+    Y = RowFilter(found.score.shape.W, found.rho).solve(right[:, None] + errors)
+    again = [one for one in (shape_estimate(found.score.shape, y) for y in Y.T) if one.solved]
+    own = np.array([found.rho, *found.delta[[0, 2]]])
+    return np.mean([[one.rho, *one.delta[[0, 2]]] for one in again], axis=0) - own
 
 
 def by_instruments(
@@ -390,11 +449,14 @@ def true_effects(cell: Cell, world: World) -> dict[str, float]:
     return {"direct": float(effects[0, 0]), "indirect": float(effects[0, 1])}
 
 
-def compute(cell: Cell, replications: int) -> pd.DataFrame:
-    """One row by estimate and parameter."""
+def compute(cell: Cell, replications: int | None = None, shapes: int | None = None) -> pd.DataFrame:
+    """One row by estimate and parameter; by default with the panels and shapes that the table has."""
     start = time.perf_counter()
     found: dict[str, list] = {}
-    for name, values, true in panels(cell, replications):
+    shapes, replications = (
+        given or own for given, own in zip((shapes, replications), counts(cell), strict=True)
+    )
+    for name, values, true in panels(cell, replications, shapes):
         found.setdefault(name, []).append((values, true))
     rows = []
     for name, both in found.items():
@@ -423,27 +485,27 @@ def compute(cell: Cell, replications: int) -> pd.DataFrame:
     table.loc[table["parameter"] == "set", ["bias", "bias_mcse", "median_bias", "sd", "error_over_sd"]] = (
         np.nan
     )
+    table.loc[table["estimator"].isin(OWN_BIAS), ["error_over_sd", "coverage"]] = np.nan
     front = dict(zip(KEYS, cell, strict=True)) | {"replications": replications, "seed": SEED}
     return table.assign(**front)[[*front, *rows[0]]]
 
 
-def run(replications: int = 400, workers: int = 1) -> pd.DataFrame:
-    """Compute what the table lacks; one process, a cell takes seconds."""
-    return complete(
-        TABLE,
-        KEYS,
-        {cell: cell for cell in design()},
-        partial(compute, replications=replications),
-        lambda done: (done["seed"] == SEED) & (done["replications"] == replications),
-        "%.4g",
-    )
+def run(replications: int = 0, workers: int = 1) -> pd.DataFrame:
+    """Compute what the table lacks, and judge it; ``replications`` other than 0 for all cells. A cell takes 5 to 30 s."""
+
+    def whole(done: pd.DataFrame) -> pd.Series:
+        wanted = [replications or counts(tuple(row))[1] for row in done[KEYS].itertuples(index=False)]
+        return (done["seed"] == SEED) & (done["replications"] == wanted)
+
+    cells = {cell: cell for cell in design()}
+    table = complete(TABLE, KEYS, cells, partial(compute, replications=replications), whole, "%.4g")
+    shape_verdicts(table).to_csv(VERDICTS, index=False, float_format="%.4g")
+    return table
 
 
 # --- where bias comes from
 
 BIAS_TABLE = OUT / "shape_bias.csv"
-#: Shapes and replicates of the bootstrap: more shapes than above, since bias depends on who is late.
-MANY, REPLICATES = 24, 99
 
 
 def compute_bias(cell: tuple[int, int], replications: int) -> pd.DataFrame:
@@ -476,12 +538,8 @@ def compute_bias(cell: tuple[int, int], replications: int) -> pd.DataFrame:
             at = [float(found.score.of_rho(RHO + step)) for step in (-1e-3, 0.0, 1e-3)]
             parts.append([at[1], (at[2] - at[0]) / 2e-3, (at[2] - 2 * at[1] + at[0]) / 1e-6])
             own = np.array([found.rho, *found.delta[[0, 2]]])
-            right = found.score.y - found.rho * found.score.Wy - found.e
-            drawn_errors = np.sqrt(found.sigma2) * rng.standard_normal((len(right), REPLICATES))
-            Y = RowFilter(world.W, found.rho).solve(right[:, None] + drawn_errors)
-            again = [one for one in (shape_estimate(shape, y) for y in Y.T) if one.solved]
             off.append(own - true)
-            moved.append(np.mean([[one.rho, *one.delta[[0, 2]]] for one in again], axis=0) - own)
+            moved.append(resampled_bias(found, rng))
     raw, less = np.array(off), np.array(off) - np.array(moved)
     score, slope, curve = np.array(parts).T
     h = -slope.mean()
@@ -555,7 +613,7 @@ def compute_tests(cell: tuple[str, int, int], replications: int) -> pd.DataFrame
     kind: Cell = ("late 50 %", "SDM", "iid", n, T)
     near = weights(n, "contiguity")
     found: dict[str, list[float]] = {test: [] for test in tests}
-    for _ in range(SHAPES):
+    for _ in range(FEW):
         world = drawn(kind, rng)
         there, (rho, lam, theta) = world.there, truth
         x = np.stack([noise(kind, rng, 1)[0] + rng.standard_normal(n) for _ in range(2)], axis=-1)
@@ -567,7 +625,7 @@ def compute_tests(cell: tuple[str, int, int], replications: int) -> pd.DataFrame
         )
         panel = zb.Panel(values, tuple(range(2001, 2001 + T)), near.ids, ("y", "a", "b"), present=there)
         case = make_case(zb.DurbinSpec("y", ["a", "b"]), panel, near, "lee_yu")  # its y is drawn anew below
-        for e in noise(kind, rng, replications // SHAPES)[:, there]:
+        for e in noise(kind, rng, replications // FEW)[:, there]:
             u = RowFilter(world.W, lam).solve(e)
             y = RowFilter(world.W, rho).solve(mean + u)
             for row in run_tests(case.redrawn(y), ("lag_error", "durbin", "errors", "dependence"), tests):

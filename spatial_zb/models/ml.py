@@ -28,6 +28,7 @@ from spatial_zb.core.likelihood.errors import (
     place_test,
     shift_without_equal_variances,
 )
+from spatial_zb.core.likelihood.score import lean_of
 from spatial_zb.core.likelihood.shape import ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint, expected_derivative
 from spatial_zb.core.likelihood.shape_rows import RowFilter, row_feedback, row_places
@@ -102,6 +103,8 @@ TIED_P, TIED_SHIFT = 0.05, 0.25
 #: that last so long (docs/validation/robust_score.md).
 FEW_CITIES, STRONG, LASTING, SHORT, CITIES, HINT = 20, 0.75, 0.5, 4, 100, 0.04
 UNITS_OF_BOTH = 60
+#: Bias of ρ̂ or λ̂ from which it is said: in simulations θ̂ is off by 0.02 from there (docs/validation/shape.md).
+LEAN = 0.01
 #: How many times these p-values the screen lets pass, which knows residuals less exactly.
 MARGIN = 3.0
 #: The same of variances where λ alone is estimated, whose residuals do not depend on what is left aside.
@@ -263,7 +266,8 @@ def errors_of_rows(point: ShapePoint) -> RowErrors:
 def notes_on_rows(point: ShapePoint, covariance: str) -> list[Note]:
     """As :func:`notes_on_errors`, of a panel of any shape."""
     errors, shape = errors_of_rows(point), point.found.score.shape
-    notes = notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
+    notes = notes_on_lean(point)
+    notes += notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
     W, found = shape.W or shape.V, point.found
     if (shape.W is None) == (shape.V is None) or W is None or 1 + errors.within >= errors.T or not W.dense:
         return notes
@@ -283,6 +287,37 @@ def notes_on_rows(point: ShapePoint, covariance: str) -> list[Note]:
     share = abs(shift) / variance**0.5
     name = "ρ" if shape.W is not None else "λ"
     return [*notes, tied_in_rows(F, q, left, p, shift, share, name)] if share >= TIED_SHIFT else notes
+
+
+def notes_on_lean(point: ShapePoint) -> list[Note]:
+    """Whether few rows and many coefficients move ρ̂ or λ̂ by more than LEAN, where a model has one of them."""
+    shape, found = point.found.score.shape, point.found
+    if (shape.W is None) == (shape.V is None):
+        return []
+    place = point.k + (shape.W is None)
+    if not may_lean(1 / float(expected_derivative(point)[place, place]), point.k):
+        return []
+    lean = lean_of(found)
+    if not abs(lean.of) > LEAN:
+        return []
+    return [leans("λ" if shape.W is None else "ρ", lean.of, abs(lean.of) / lean.error)]
+
+
+def may_lean(variance: float, coefficients: int) -> bool:
+    """Whether the lean of ρ̂ or λ̂ can be more than LEAN: with four coefficients it is one to two variances."""
+    return not 0 <= variance * (coefficients + 2) <= 4 * LEAN
+
+
+@Kind
+def leans(of: str, by: float, share: float) -> Text:
+    """The bias of a spatial coefficient in a panel of few rows, by the expansion of its score."""
+    beside = "zb.bootstrap(fit).bias_corrected()"
+    return Text(
+        f"with so few rows for its coefficients {of} leans by about {by:+.2f} ({share:.1f} standard errors), and others "
+        f"move with it; {beside} takes it off (spatial-zb docs validation/shape)",
+        f"相对于系数个数行数偏少，{of}约偏{by:+.2f}（{share:.1f}个标准误），其他系数随之偏移；{beside}可消去此偏误"
+        "（spatial-zb docs validation/shape）",
+    )
 
 
 @Kind

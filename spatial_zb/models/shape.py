@@ -419,7 +419,7 @@ def _notes(fit: Fit, point: ShapePoint, positive: bool) -> tuple[Note, ...]:
     if spec.lag_y and spec.lag_error and units <= WEAK_PAIR:
         notes.append(weak_pair(units))
     elif spec.spatial_terms and units <= SMALL_N:
-        beside = f"{PROFILE}, zb.bootstrap(fit).bias_corrected()"
+        beside = PROFILE if fit.covariance in CLUSTERED else f'{PROFILE}, covariance="cluster"'
         notes.append(few_units(units, len(found.e), beside, "spatial-zb docs validation/shape"))
     return tuple(notes)
 

@@ -6,6 +6,8 @@ from scipy import linalg, sparse
 from shape_oracle import Dense
 
 from spatial_zb.core.likelihood.covariance import sandwiched
+from spatial_zb.core.likelihood import score as scores
+from spatial_zb.core.likelihood.score import lean_of
 from spatial_zb.core.likelihood.shape import Shape, ShapeScore, estimate_at, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     ShapePoint,
@@ -347,3 +349,67 @@ def test_pairs_of_units_from_probes_are_those_of_dense_blocks():
     own, squares = probed_pairs(number, e, (lambda v: G @ v, lambda v: G.T @ v), np.diag(G), C, k, signs)
     np.testing.assert_allclose(own, np.diag(Y), atol=1e-12)
     assert squares.mean() == pytest.approx((Y**2).sum() - (np.diag(Y) ** 2).sum())
+
+
+@pytest.mark.parametrize(("kind", "model", "row"), [CASES[1], CASES[4]])
+def test_what_a_root_leans_by_has_the_moments_of_dense_forms(kind, model, row, monkeypatch):
+    """Q(c) as a matrix of (e, 1), differentiated by differences: means, variances and covariances of its derivatives."""
+    shape, y, dense = make(kind=kind, model=model, row=row)
+    found, N = shape_estimate(shape, y), len(y)
+    e, left, lag = found.e, shape.free - shape.Z.shape[1], model == "SAR"
+    X, at = (dense.W, found.rho) if lag else (dense.V, found.lam)
+    G, B = X @ np.linalg.inv(np.eye(N) - at * X), np.eye(N) - (0 if lag else at) * X
+    D = shape.effects.full
+
+    def off(*columns):
+        C = np.hstack(columns)
+        return np.eye(N) - C @ np.linalg.pinv(C)
+
+    M = off(B @ D, B @ shape.Z)
+    mean = M @ (X @ y - G @ e) / np.sqrt(e @ e / left)
+
+    def squares(step):
+        move = np.eye(N) - step * G
+        now = M if lag else off(move @ B @ D, move @ B @ shape.Z)
+        R = np.column_stack([now @ move @ M, -step * mean * lag])
+        return R.T @ R
+
+    def trace(c):
+        return np.trace(off(D if lag else D - c * X @ D) @ X @ np.linalg.inv(np.eye(N) - c * X))
+
+    h = 2e-2
+    K = [squares(j * h) for j in range(-3, 4)]
+    one = (45 * (K[4] - K[2]) - 9 * (K[5] - K[1]) + K[6] - K[0]) / (60 * h)
+    two = (270 * (K[4] + K[2]) - 27 * (K[5] + K[1]) + 2 * (K[6] + K[0]) - 490 * K[3]) / (180 * h**2)
+    three = (13 * (K[2] - K[4]) + 8 * (K[5] - K[1]) - (K[6] - K[0])) / (8 * h**3)
+    seen = []
+    lean = scores._Forms.lean
+    monkeypatch.setattr(
+        scores._Forms, "lean", lambda self, *rest: (seen.append((self, rest)), lean(self, *rest))[1]
+    )
+    exact = lean_of(found)
+    (forms, (free, rest, traces)) = seen[0]
+    assert (free, rest) == (shape.free, left)
+    np.testing.assert_allclose(forms.means, [np.trace(k) for k in (one, two, three)], rtol=1e-4, atol=1e-4)
+
+    def between(a, b):
+        return 2 * np.vdot(a[:N, :N], b[:N, :N]) + 4 * a[:N, N] @ b[:N, N]
+
+    assert forms.variance == pytest.approx(between(one, one), rel=1e-5)
+    assert forms.covariance == pytest.approx(between(one, two), rel=1e-5)
+    assert forms.quadratic == pytest.approx(np.trace(two[:N, :N]), rel=1e-5)
+    t = [trace(at + j * 1e-3) for j in (-1, 0, 1)]
+    np.testing.assert_allclose(
+        traces, [t[1], (t[2] - t[0]) / 2e-3, (t[2] - 2 * t[1] + t[0]) / 1e-6], rtol=1e-2
+    )
+    if lag:  # what ρ̂ takes along, and its covariance with the error in Wy
+        on = np.linalg.lstsq(off(D) @ shape.Z, off(D), rcond=None)[0]
+        shared = shape.free / left * on @ G @ mean * np.sqrt(e @ e / left)
+        size = (exact.delta + exact.of * on @ (X @ y - G @ e)) / -shared  # 1/h
+        assert np.ptp(size) < 1e-8 * size.mean()
+        assert exact.error**2 == pytest.approx(size.mean(), rel=0.3)
+    else:
+        assert not exact.delta.any()
+    monkeypatch.setattr(scores, "EXACT_ROWS", 0)
+    monkeypatch.setattr(scores, "LEAN_PROBES", 4000)
+    assert lean_of(found).of == pytest.approx(exact.of, rel=0.05)

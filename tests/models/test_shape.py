@@ -20,6 +20,7 @@ from spatial_zb import (
     spatial_effects,
 )
 from spatial_zb.core.likelihood.covariance import sandwiched
+from spatial_zb.core.likelihood.score import lean_of
 from spatial_zb.core.likelihood.shape import ShapeScore, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     ShapePoint,
@@ -29,6 +30,7 @@ from spatial_zb.core.likelihood.shape_covariance import (
 )
 from spatial_zb.effects.static import average_effects_at, effects_gradient
 from spatial_zb.inference.bootstrap import source_of
+from spatial_zb.models.ml import leans
 from spatial_zb.models.shape import build_shape, fit_shape, read_lags, rows_left_out
 from spatial_zb.weights.periods import neighbours_absent
 
@@ -380,10 +382,35 @@ def test_sets_and_replicates(uneven, ring):
     assert zb.profile_interval(clustered).pieces != found.pieces
     boot = zb.bootstrap(fit, replicates=99, rng=1)
     assert boot.tidy()["std_error"].iloc[0] == pytest.approx(fit.bse["x"], rel=0.5)
+    lean, drawn = lean_of(shape_estimate(score.shape, score.y)), boot.tidy().set_index("term")
+    for name, by in {"rho": lean.of, "W_x": lean.delta[2]}.items():
+        assert by == pytest.approx(drawn["bias"][name], abs=3 * drawn["std_error"][name] / 99**0.5)
     again = source_of(fit).estimate(fit.design.values)
     np.testing.assert_allclose(again.params, fit.params, atol=SAME)
     with pytest.raises(SpecificationError, match="period"):
         zb.bootstrap(fit, replicates=99, scheme="period")
+
+
+@pytest.mark.parametrize("model", ["SDM", "SDEM"])
+def test_the_lean_is_said_of_a_complete_panel_too(model):
+    """36 units, 12 periods: by the likelihood and by the adjusted score the same numbers; with 48 nothing."""
+    size = 36
+    A = sum(np.eye(size, k=way * step) for step in (1, 2, 3) for way in (1, -1))
+    W = zb.as_weights(A, ids=[f"u{i:02d}" for i in range(size)], label="band").standardise()
+
+    def told(periods):
+        values = np.random.default_rng(5).normal(size=(periods, size, 3))
+        own = zb.Panel(values, tuple(range(2010, 2010 + periods)), W.ids, ("y", "x", "z"))
+        spec = DurbinSpec("y", ["x", "z"], **MODELS[model])
+        there = fit_shape(build_shape(spec, own, read_lags(spec, own, W, None, None), ()), "information")
+        fits = fit_durbin(spec, own, W), there
+        return [[dict(note.numbers) for note in fit.notes if note.kind is leans] for fit in fits]
+
+    [one], [two] = told(12)
+    assert one["of"] == two["of"] == ("ρ" if model == "SDM" else "λ")
+    for name in ("by", "share"):
+        assert one[name] == pytest.approx(two[name], rel=1e-6)
+    assert told(48) == [[], []]
 
 
 @pytest.fixture(scope="module")

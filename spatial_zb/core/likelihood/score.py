@@ -15,10 +15,13 @@ Errors are those of (T, n) arrays in an orthonormal basis of the periods off the
 Derived here. The score for equal variances is that of Lee & Yu (2010), J. Econometrics 154: 165-185; a score made robust to
 unequal variances by the diagonal of G is in Liu & Yang (2015), Regional
 Science and Urban Economics 52: 50-70 (a cross-section).
+
+Beside it stands what the root of the adjusted score of any shape leans by in few rows (:class:`Lean`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -27,9 +30,13 @@ import scipy
 from scipy import sparse
 
 from spatial_zb.core import Array, Values
-from spatial_zb.core.likelihood.shape_rows import Nodes
+from spatial_zb.core.likelihood.shape import ShapeEstimate
+from spatial_zb.core.likelihood.shape_rows import Nodes, RowFilter
 from spatial_zb.core.likelihood.surface import falls, polished
 from spatial_zb.core.logdet.entries import Filters
+from spatial_zb.core.logdet.factors import random_signs
+
+Operator = Callable[[Array], Array]
 
 #: What K is for each unit: a symmetric block over its periods; one number; one number, as if nothing but the effects had
 #: been taken out; one number for all units, which is maximum likelihood.
@@ -299,3 +306,118 @@ def _near_zero(values: Array) -> list[int]:
 def beside_ones(U: Array) -> Array:
     """[U, ι] (n, S·k + 1)."""
     return np.concatenate([U.reshape(len(U), -1), np.ones((len(U), 1))], axis=1)
+
+
+# --- What the root of an adjusted score leans by
+
+#: Rows up to which traces of the second order are exact, and the probes of more rows.
+EXACT_ROWS, LEAN_PROBES = 600, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Lean:
+    """Bias ``of`` a root ĉ, ρ̂ or λ̂, to the second order, its standard deviation ``error``, and the bias of ``delta`` (k,).
+
+    e = M_Z ε given c has N − r − k degrees of freedom, and ψ = −(N − r)Q'/2Q − T with Q(c) = |M_Z B S y|², whose j-th
+    derivative is a quadratic form q_j in e and T = tr MF or tr MH. With h = −Eψ',
+
+        E(ĉ − c) ≈ Eψ/h + Cov(ψ, ψ')/h² + Eψ'' Var ψ/2h³
+
+    (Rilstone, Srivastava & Ullah 1996, J. Econometrics 75: 369-395). Eψ is what the k estimated coefficients do; the others
+    are the curve of ψ, of moments of q_j/q_0 under normal errors. δ̂ leans by what ρ̂ − ρ takes along and by what ρ̂ shares
+    with the error in Wy; given λ̂ it does not. The moments were derived here.
+    """
+
+    of: float
+    error: float
+    delta: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    """Moments of q_1, q_2, q_3 in units of σ²: means, Var q_1, Cov(q_1, q_2), and the trace of the form in q_2 alone."""
+
+    means: tuple[float, float, float]
+    variance: float
+    covariance: float
+    quadratic: float
+
+    def lean(self, free: int, left: int, trace: Array) -> tuple[float, float, float]:
+        """Bias, √Var ψ/h and h; ``trace`` (3,) T, T' and T'', ``free`` N − r, ``left`` N − r − k; NaN where ψ rises."""
+        x, y, z = (mean / left for mean in self.means)
+        spread = (self.variance - 2 * left * x**2) / left**2
+        shared = (self.covariance - 2 * x * self.quadratic) / left**2
+        h = free / 2 * (y - x**2 - spread) + trace[1]
+        if not (h > 0 and spread > 0):
+            return np.nan, np.nan, np.nan
+        curve = -free / 2 * (z - 3 * x * y + 2 * x**3) - trace[2]
+        both, variance = free**2 / 4 * (shared - 2 * x * spread), free**2 / 4 * spread
+        lean = (-free / 2 * x - trace[0]) / h + both / h**2 + curve * variance / (2 * h**3)
+        return lean, float(np.sqrt(variance)) / h, h
+
+
+def lean_of(found: ShapeEstimate) -> Lean:
+    """Of an estimate with one spatial lag; traces are exact up to EXACT_ROWS rows, of probes above."""
+    at, shape, (N, k) = found.at, found.score.shape, found.score.shape.Z.shape
+    assert (shape.W is None) != (shape.V is None), "one spatial lag"
+    some = N <= EXACT_ROWS
+    z = np.eye(N) if some else random_signs(np.random.default_rng(N), (N, LEAN_PROBES))
+    v, share, left, q = at.residual(z), (1.0 if some else 1 / LEAN_PROBES), shape.free - k, at.regressors.Q
+    if shape.W is None:
+        assert shape.V is not None, "the error is spatial"
+        trace = _derivatives(lambda c: shape.at(c).trace_h, found.lam, shape.V.interval)
+        H = at.error_filter
+        form = trace[0] - float(np.vdot(q, H.ahead(q)))
+        forms = _forms_of_error(v, share, form, H, at.residual)
+        return Lean(*forms.lean(shape.free, left, trace)[:2], np.zeros(k))
+    trace = _derivatives(lambda c: float(np.asarray(shape.curve.at(c))), found.rho, shape.W.interval)
+    G, sd = RowFilter(shape.W, found.rho), float(np.sqrt(found.e @ found.e / left))
+    mean = found.score.Wy - G.ahead(found.e)
+    eta = at.residual(mean) / sd
+    form = trace[0] - float(np.vdot(q, G.ahead(q)))
+    lean, error, h = _forms_of_lag(v, share, form, eta, G, at.residual).lean(shape.free, left, trace)
+    shared = shape.free / left / h * sd * at.coefficients(G.ahead(eta))
+    return Lean(lean, error, -lean * at.coefficients(mean) - shared)
+
+
+def _forms_of_lag(
+    v: Array, share: float, form: float, eta: Array, G: RowFilter, residual: Operator
+) -> _Forms:
+    """q_1 = −2e'(η + Ae) and q_2 = 2|η + Ae|², A = M_Z G M_Z, η what is estimated of it; ``form`` tr A."""
+    back = residual(G.back(v))
+    square, third = share * float(np.vdot(back, back)), share * float(np.vdot(back, G.ahead(back)))
+    own = float(eta @ eta)
+    variance = own + square + share * float(np.vdot(back, G.ahead(v)))
+    bent = float(eta @ G.ahead(eta)) + third
+    return _Forms((-2 * form, 2 * (own + square), 0.0), 4 * variance, -8 * bent, 2 * square)
+
+
+def _forms_of_error(v: Array, share: float, form: float, H: RowFilter, residual: Operator) -> _Forms:
+    """q_j = e'K_j e of the Schur complement K(c) in X'X, X = I − cH, of what effects and regressors take out.
+
+    With L = H + H' and P = I − M_Z: K_1 = −M_Z L M_Z, K_2 = 2M_Z(H'H − LPL)M_Z, K_3 = 6M_Z(LPH'H + H'HPL − LPLPL)M_Z.
+    ``form``: tr M_Z H.
+    """
+
+    def both(values: Array) -> Array:
+        return H.ahead(values) + H.back(values)
+
+    Lv, Hv = both(v), H.ahead(v)
+    first, second = residual(Lv), residual(H.back(Hv))
+    inside = Lv - first
+    second -= residual(both(inside))
+    norm, left = float(np.vdot(Hv, Hv)), float(np.vdot(inside, inside))
+    third = 2 * float(np.vdot(H.ahead(inside), Hv)) - float(np.vdot(inside, both(inside)))
+    means = -2 * form, 2 * share * (norm - left), 6 * share * third
+    variance, covariance = (
+        2 * share * float(np.vdot(first, first)),
+        -4 * share * float(np.vdot(first, second)),
+    )
+    return _Forms(means, variance, covariance, means[1])
+
+
+def _derivatives(curve: Callable[[float], float], at: float, bounds: tuple[float, float]) -> Array:
+    """A curve with poles at the ends of an interval, and its first two derivatives."""
+    step = 1e-2 * min(at - bounds[0], bounds[1] - at)
+    low, here, high = (curve(at + way * step) for way in (-1, 0, 1))
+    return np.array([here, (high - low) / (2 * step), (high - 2 * here + low) / step**2])
