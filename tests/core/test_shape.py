@@ -5,8 +5,8 @@ import pytest
 from scipy import linalg, sparse
 from shape_oracle import Dense
 
-from spatial_zb.core.likelihood.covariance import sandwiched
 from spatial_zb.core.likelihood import score as scores
+from spatial_zb.core.likelihood.covariance import sandwiched
 from spatial_zb.core.likelihood.score import lean_of
 from spatial_zb.core.likelihood.shape import Shape, ShapeScore, estimate_at, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
