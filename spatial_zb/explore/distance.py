@@ -327,9 +327,9 @@ def _band_row(
     reference = moran_permutations(x, matrix, permutations, rng)
     low, high = np.quantile(reference, [(1 - level) / 2, (1 + level) / 2])
     return {
-        "I": found.I,
+        "I": found.value,
         "expected": found.expected,
         "env_low": float(low),
         "env_high": float(high),
-        "p_sim": permutation_p_value(found.I, reference),
+        "p_sim": permutation_p_value(found.value, reference),
     }

@@ -72,14 +72,13 @@ def moran(
     """
     options = Options(permutations, rng, alternative)
     found = slices(panel, (variable,), W, "Moran's I", Text("do not count in Moran's I", "不计入莫兰指数"))
-    rows = [
-        _moran_row(one.period, one.values[0], one.weights, seed, options) | _counted(panel, one)
-        for one, seed in zip(found, options.streams(panel.periods), strict=True)
-    ]
-    label = any_weights(W).label
-    return MoranTable(
-        variable, label, options.permutations, options.alternative, pd.DataFrame(rows), (panel, W)
-    )
+
+    def one(values: np.ndarray, weights: Weights) -> tuple[cross.Result, Callable]:
+        x, matrix = values[0], weights.matrix
+        return moran_i(x, matrix), lambda count, stream: moran_permutations(x, matrix, count, stream)
+
+    frame, label = _periods("I", panel, found, options, one), any_weights(W).label
+    return MoranTable(variable, label, options.permutations, options.alternative, frame, (panel, W))
 
 
 def bivariate_moran(
@@ -280,6 +279,22 @@ def _exchange(build: Callable[[np.ndarray, Weights], cross.CrossProduct]) -> Cal
     return one
 
 
+def _periods(
+    statistic: str,
+    panel: Panel,
+    found: Sequence[Slice],
+    options: Options,
+    kernel: Callable[[np.ndarray, Weights], tuple[cross.Result, Callable]],
+) -> pd.DataFrame:
+    """A row for each period, with the number of units where that differs."""
+    rows = []
+    for one, seed in zip(found, options.streams(panel.periods), strict=True):
+        result, draw = kernel(one.values, one.weights)
+        row = {"period": one.period, **_tested(statistic, result, draw, seed, options)}
+        rows.append(row | ({"units": len(one.ids)} if panel.uneven else {}))
+    return pd.DataFrame(rows)
+
+
 def _by_period(
     statistic: str,
     panel: Panel,
@@ -289,19 +304,8 @@ def _by_period(
     options: Options,
     kernel: Callable[[np.ndarray, Weights], tuple[cross.Result, Callable]],
 ) -> StatisticTable:
-    rows = []
-    for one, seed in zip(found, options.streams(panel.periods), strict=True):
-        result, draw = kernel(one.values, one.weights)
-        row = {"period": one.period, **_tested(statistic, result, draw, seed, options)}
-        rows.append(row | _counted(panel, one))
-    label = any_weights(W).label
-    frame = pd.DataFrame(rows)
+    frame, label = _periods(statistic, panel, found, options, kernel), any_weights(W).label
     return StatisticTable(statistic, names, label, options.permutations, options.alternative, frame)
-
-
-def _counted(panel: Panel, one: Slice) -> dict[str, int]:
-    """How many units a period has, where that differs."""
-    return {"units": len(one.ids)} if panel.uneven else {}
 
 
 def pooled(z: np.ndarray, name: str, weights: Weights, options: Options) -> StatisticTable:
@@ -336,27 +340,4 @@ def analytic(name: str, result: cross.Result, alternative: Alternative) -> dict[
         "std_dev": result.std_dev,
         "z": result.z,
         "p_value": float(normal_p_value(result.z, alternative)),
-    }
-
-
-def _moran_row(
-    period: int,
-    x: np.ndarray,
-    W: Weights,
-    seed: np.random.SeedSequence,
-    options: Options,
-) -> dict[str, float]:
-    result = moran_i(x, W.matrix)
-    p_sim = float("nan")
-    if options.permutations:
-        reference = moran_permutations(x, W.matrix, options.permutations, np.random.default_rng(seed))
-        p_sim = permutation_p_value(result.I, reference, options.alternative)
-    return {
-        "period": period,
-        "I": result.I,
-        "expected": result.expected,
-        "std_dev": result.std_dev,
-        "z": result.z,
-        "p_value": result.p_value(options.alternative),
-        "p_sim": p_sim,
     }

@@ -152,7 +152,7 @@ def test_columbus_moran_of_residuals(columbus):
     randomisation; so z is not compared here."""
     panel, W = columbus
     fit = fit_durbin(DurbinSpec("CRIME", ["INC", "HOVAL"], False, [], False, "none"), panel, W)
-    found = moran_i(fit.residuals[0], W.matrix).I
+    found = moran_i(fit.residuals[0], W.matrix).value
     assert found == pytest.approx(expected("columbus", "moran OLS resid").loc["I", "estimate"], rel=1e-10)
 
 

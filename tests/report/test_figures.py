@@ -64,7 +64,7 @@ def test_slope_of_the_line_is_morans_i(normalisation, islands):
     weights = ring(normalisation, islands)
     drawing = figures.moran_scatter(VALUES, weights)
     (line,) = lines_of(drawing.axes[0], "slope")
-    expected = moran_i(VALUES.to_numpy(), weights.matrix).I
+    expected = moran_i(VALUES.to_numpy(), weights.matrix).value
     assert line.get_slope() == pytest.approx(expected, rel=1e-12)
     points = dots(drawing.axes[0])
     z = (VALUES - VALUES.mean()) / VALUES.std(ddof=0)

@@ -216,24 +216,6 @@ Adjustment = Literal["fdr", "bonferroni"]
 ADJUSTMENTS: tuple[str, ...] = get_args(Adjustment)
 
 
-@dataclass(frozen=True, slots=True)
-class MoranResult:
-    """Moran's I and its moments when values are assigned to units at random."""
-
-    I: float
-    expected: float
-    std_dev: float
-
-    @property
-    def z(self) -> float:
-        """Standard deviate of I."""
-        return (self.I - self.expected) / self.std_dev
-
-    def p_value(self, alternative: Alternative = "two-sided") -> float:
-        """Normal approximation."""
-        return float(normal_p_value(self.z, alternative))
-
-
 #: erfc(x) elementwise, without scipy.special, whose import would cost a fifth of a cold start.
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
@@ -246,7 +228,7 @@ def normal_p_value(z: ArrayLike, alternative: Alternative = "two-sided") -> Arra
     return np.asarray(_erfc(z if alternative == "greater" else -z), dtype=float) / 2
 
 
-def moran_i(x: Array, matrix: sparse.csr_array) -> MoranResult:
+def moran_i(x: Array, matrix: sparse.csr_array) -> Result:
     """I = (m/S₀) z'Wz / z'z with z = x − x̄, and its exact mean and variance when values change places.
 
     Parameters
@@ -258,8 +240,7 @@ def moran_i(x: Array, matrix: sparse.csr_array) -> MoranResult:
         are such units the moments are those of the permutations, which move values onto them as well: the mean is
         −(m/n)/(n − 1). R puts m for n into the formulas of Cliff and Ord, which fits no distribution.
     """
-    found = cross_product(pooled_moran((x - x.mean())[None], matrix))
-    return MoranResult(found.value, found.expected, found.std_dev)
+    return cross_product(pooled_moran((x - x.mean())[None], matrix))
 
 
 def moran_permutations(

@@ -402,7 +402,7 @@ def _series(job: Job, variable: str, name: str, units: pd.Index) -> MoranSeries:
         z = pd.Series((x[row] - x[row].mean()) / x[row].std(), panel.units[row])[weights.ids].to_numpy()
         lag = pd.Series(_scale(weights) * (weights.matrix @ z), weights.ids)
         lags.append(lag.drop(weights.islands).reindex(units).to_numpy())
-        values.append(moran_i(z, weights.matrix).I)
+        values.append(moran_i(z, weights.matrix).value)
     tested = job.made.moran.get((study.main_sample, variable, name))
     if tested is None:
         statistic, p_value = np.array(values), np.full(len(values), np.nan)

@@ -219,7 +219,7 @@ def _cloud(values: pd.Series, weights: Weights, other: pd.Series | None = None) 
     z = _standardised(values)
     a = z if other is None else _standardised(other.loc[weights.ids])
     if other is None:
-        slope = moran_i(values.to_numpy(dtype=float), weights.matrix).I
+        slope = moran_i(values.to_numpy(dtype=float), weights.matrix).value
     else:
         slope = bivariate_moran(z, a, weights.matrix).value
     return _Cloud(z, _factor(weights) * (weights.matrix @ a), slope, weights)
