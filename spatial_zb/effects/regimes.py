@@ -64,8 +64,6 @@ from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.weights.matrix import Weights
 from spatial_zb.weights.periods import row_blocks
 
-#: Step of the derivatives of multipliers in ρ: central differences.
-STEP = 1e-6
 #: Points of ρ from which multipliers are interpolated.
 NODES = 24
 
@@ -90,11 +88,11 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     if method != "simulate":
         if why is not None:
             return not_computed(axes, method, fit, why)
-        m = _multipliers(fit, blocks, values)
-        gradient = _gradient(fit, blocks, m, values, where)
+        m, slopes = _multipliers(fit, blocks, values)
+        gradient = _gradient(m, slopes, values, where)
         point, df = _combined(m, values, where), fit.degrees(gradient)
         if method == "fieller":
-            slope = _log_slopes(fit, blocks, m, values, gradient.shape)
+            slope = _log_slopes(m, slopes, gradient.shape)
             both = gradient.reshape(1, -1, len(values)), slope.reshape(1, -1, len(values))
             variances = log_variances(both[0], both[1], fit.cov.to_numpy()[None])
             columns, gaps = fieller_columns(point.ravel(), variances, alpha, df)
@@ -111,7 +109,7 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     if why is not None:
         return not_computed(axes, method, fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "rho")
-    point = _combined(_multipliers(fit, blocks, values), values, where)
+    point = _combined(_multipliers(fit, blocks, values, False)[0], values, where)
     columns = simulated_columns(point, regime_values(fit, sample[inside]), alpha, law_of_parameters(fit))
     return Effects(axes, columns, "simulate", fit, detail, notes)
 
@@ -148,8 +146,8 @@ def regime_effects_of_periods(fit: Fit, method: Method, alpha: float) -> Effects
         return not_computed(axes, method, fit, why)
     found: dict[int, tuple[Array, Array]] = {}
     for block in blocks:
-        m = _multipliers(fit, [block], values)
-        parts = _combined(m, values, where), _gradient(fit, [block], m, values, where)
+        m, slopes = _multipliers(fit, [block], values)
+        parts = _combined(m, values, where), _gradient(m, slopes, values, where)
         found |= dict.fromkeys(block.periods, parts)
     point, gradient = (np.array([found[t][i] for t in range(len(found))]) for i in (0, 1))
     df = fit.degrees(gradient)
@@ -219,17 +217,15 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
     regimes = blocks[0].regimes
     groups = len(fit.convergence.regimes)
     where = _positions(fit)[fit.spec.x.index(term)]  # (β or θ, regime)
-    rho, used = _rho(fit, values), np.argwhere(where >= 0)
-    picked = _pick(values, where)
-    point = _between(blocks, rho, picked)
+    picked, (m, slopes) = _pick(values, where), _multipliers(fit, blocks, values)
     gradient = np.zeros((groups, groups, len(values)))
-    for lag, s in used:  # linear in β and θ; a common coefficient is that of every regime
+    for lag, s in np.argwhere(where >= 0):  # linear in β and θ; a common coefficient is that of every regime
         unit = np.zeros(picked.shape)
         unit[lag, s] = 1.0
-        gradient[..., where[lag, s]] += _between(blocks, rho, unit)
-    for i, step in enumerate(STEP * np.eye(regimes.count)) if fit.spec.lag_y else ():
-        ends = [_between(blocks, rho + sign * step, picked) for sign in (1, -1)]
-        gradient[..., len(values) - 1 - regimes.count + i] = (ends[0] - ends[1]) / (2 * STEP)
+        gradient[..., where[lag, s]] += _between(m, unit)
+    for i, slope in enumerate(slopes):
+        gradient[..., len(values) - 1 - len(slopes) + i] = _between(slope, picked)
+    point = _between(m, picked)
     std_error, df = _errors(fit, gradient), fit.degrees(np.moveaxis(gradient, 0, 1))
     names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence.regimes)]
     rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
@@ -243,19 +239,11 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
     return ResultTable(rows.join(numbers), fit.facts | {"term": term})
 
 
-def _between(blocks: Sequence[_Block], rho: Array, coefficients: Array) -> Array:
+def _between(m: Array, coefficients: Array) -> Array:
     """Mean received, (receivers, senders), of coefficients (β or θ, regime), own effects left out."""
-    groups = coefficients.shape[1]
-    sums, rows = np.zeros((groups, groups)), np.zeros(groups)
-    for block in blocks:
-        regimes = block.regimes
-        beta, theta = (part[regimes.regime] for part in coefficients)
-        E = regimes.solver(rho)[0](np.diag(beta) + theta[:, None] * block.lagged.toarray())
-        np.fill_diagonal(E, 0.0)
-        into = np.eye(groups)[regimes.regime]  # (n, groups)
-        sums += len(block.periods) * (into.T @ E @ into)
-        rows += len(block.periods) * into.sum(axis=0)
-    return sums / rows[:, None]
+    (beta, theta), groups = coefficients, m.shape[1]
+    out = m[:groups, :, 2] * beta + np.einsum("s,rsu->ru", theta, m[:groups, :, 3:])
+    return out - np.diag(m[:groups, :, 0] @ beta + m[:groups, :, 1] @ theta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,27 +302,38 @@ def _rho(fit: Fit, values: Array) -> Array:
     return values[..., -1 - count : -1] if fit.spec.lag_y else np.zeros((*values.shape[:-1], count))
 
 
-def _multipliers(fit: Fit, blocks: Sequence[_Block], values: Array) -> Array:
-    """a, b, p, q (groups + 1, groups, 4) by receiving group (each regime, all) and regime s."""
-    groups = len(fit.convergence.regimes)
-    sums, rows = np.zeros((groups + 1, groups, 4)), np.zeros(groups + 1)
+def _multipliers(
+    fit: Fit, blocks: Sequence[_Block], values: Array, slopes: bool = True
+) -> tuple[Array, Array]:
+    """a, b, p and, by sending regime, q, (groups + 1, groups, 3 + groups), by receiving group (each regime, all) and s.
+
+    And, with ``slopes``, their derivatives (c, …) in every ρ: dS⁻¹ = S⁻¹D_rWS⁻¹.
+    """
+    groups, rho = len(fit.convergence.regimes), _rho(fit, values)
+    count = len(rho) if slopes and fit.spec.lag_y else 0
+    sums, rows = np.zeros((1 + count, groups + 1, groups, 3 + groups)), np.zeros(groups + 1)
     for block in blocks:
-        regimes, lagged = block.regimes, block.lagged
-        n = len(regimes.regime)
-        inverse = regimes.solver(_rho(fit, values))[0](np.eye(n))
-        by_unit = np.empty((n, groups, 4))
-        for s in range(groups):
-            own = (regimes.regime == s).astype(float)
-            by_unit[:, s, 0] = np.diag(inverse) * own
-            by_unit[:, s, 1] = (lagged.T * (inverse * own)).sum(axis=1)
-            by_unit[:, s, 2] = inverse @ own
-            by_unit[:, s, 3] = inverse @ (own * (lagged @ np.ones(n)))
-        into = np.column_stack([np.eye(groups)[regimes.regime], np.ones(n)])
-        sums += len(block.periods) * np.einsum("ng,nsk->gsk", into, by_unit)
+        W, Wx, slot = block.regimes.matrix, block.lagged, block.regimes.slot
+        n, ones = W.shape[0], np.eye(groups)[block.regimes.regime]
+        inverse = block.regimes.solver(rho)[0](np.eye(n))
+        right = ones[:, :, None] * np.column_stack([np.ones(n), Wx @ ones])[:, None]  # D_sι, D_sW1_u
+        by_unit = np.empty((1 + count, n, groups, 3 + groups))
+        by_unit[0, ..., 0] = inverse.diagonal()[:, None] * ones
+        by_unit[0, ..., 1] = Wx.T.multiply(inverse) @ ones
+        by_unit[0, ..., 2:] = np.tensordot(inverse, right, 1)
+        moved, lagged = W @ inverse, (W @ by_unit[0, ..., 2:].reshape(n, -1)).reshape(right.shape)
+        behind = [(Wx.T @ (moved * own).T).T for own in ones.T] if count else []
+        for r in range(count):
+            there = slot == r
+            left = inverse[:, there]
+            by_unit[1 + r, ..., 0] = (left * moved[there].T).sum(axis=1)[:, None] * ones
+            by_unit[1 + r, ..., 1] = np.column_stack([(left * part[there].T).sum(axis=1) for part in behind])
+            by_unit[1 + r, ..., 2:] = np.tensordot(left, lagged[there], 1)
+        into = np.column_stack([ones, np.ones(n)])
+        sums += len(block.periods) * np.einsum("ng,dnsk->dgsk", into, by_unit, optimize=True)
         rows += len(block.periods) * into.sum(axis=0)
-    return (
-        sums / np.where(rows > 0, rows, np.nan)[:, None, None]
-    )  # a regime that is not there in a period has none
+    means = sums / np.where(rows > 0, rows, np.nan)[:, None, None]  # a regime that is not there has none
+    return means[0], means[1:]
 
 
 def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:
@@ -342,7 +341,7 @@ def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:
     picked = _pick(values, where)
     beta, theta = picked[:, 0], picked[:, 1]  # (k, groups)
     direct = beta @ m[:, :, 0].T + theta @ m[:, :, 1].T
-    total = beta @ m[:, :, 2].T + theta @ m[:, :, 3].T
+    total = beta @ m[:, :, 2].T + theta @ m[:, :, 3:].sum(axis=2).T
     return np.stack([direct, total - direct, total], axis=-1)
 
 
@@ -352,36 +351,27 @@ def _errors(fit: Fit, gradient: Array) -> Array:
     return np.sqrt(np.einsum("...i,ij,...j->...", own, fit.cov.to_numpy()[:-1, :-1], own))
 
 
-def _gradient(fit: Fit, blocks: Sequence[_Block], m: Array, values: Array, where: NDArray[np.intp]) -> Array:
-    """Derivatives (k, groups + 1, 3, p) of the effects: exact in β and θ, differenced in ρ."""
-    p, groups = len(values), len(fit.convergence.regimes)
-    slopes = []
-    for i in range(p - 1 - blocks[0].regimes.count, p - 1) if fit.spec.lag_y else ():
-        step = STEP * np.eye(p)[i]
-        up, down = (_multipliers(fit, blocks, values + sign * step) for sign in (1, -1))
-        slopes.append((i, _combined((up - down) / (2 * STEP), values, where)))
+def _gradient(m: Array, slopes: Array, values: Array, where: NDArray[np.intp]) -> Array:
+    """Derivatives (k, groups + 1, 3, p) of the effects."""
+    p, groups = len(values), m.shape[1]
     gradient = np.zeros((*where.shape[:1], groups + 1, 3, p))
-    for i, slope in slopes:
-        gradient[..., i] = slope
+    for i, slope in enumerate(slopes, p - 1 - len(slopes)):
+        gradient[..., i] = _combined(slope, values, where)
     for k, r, s in np.ndindex(len(where), groups + 1, groups):
-        for lag, (own, whole) in enumerate(((0, 2), (1, 3))):
+        for lag, (own, whole) in enumerate(((m[r, s, 0], m[r, s, 2]), (m[r, s, 1], m[r, s, 3:].sum()))):
             if where[k, lag, s] >= 0:
-                direct, total = m[r, s, own], m[r, s, whole]
-                gradient[k, r, :, where[k, lag, s]] += direct, total - direct, total
+                gradient[k, r, :, where[k, lag, s]] += own, whole - own, whole
     return gradient
 
 
-def _log_slopes(fit: Fit, blocks: Sequence[_Block], m: Array, values: Array, shape: tuple[int, ...]) -> Array:
+def _log_slopes(m: Array, slopes: Array, shape: tuple[int, ...]) -> Array:
     """Derivatives (k, groups + 1, 3, p) of ln d, d the inverse of what x = 1 everywhere does to each group of units.
 
     With one ρ and a row-normalised W that is 1 − ρ; with several, effects times d have no pole where it is zero.
     """
-    slope, p = np.zeros(shape), len(values)
-    whole = m.sum(axis=1)  # (groups + 1, 4)
-    for i in range(p - 1 - blocks[0].regimes.count, p - 1) if fit.spec.lag_y else ():
-        step = STEP * np.eye(p)[i]
-        up, down = (_multipliers(fit, blocks, values + sign * step).sum(axis=1) for sign in (1, -1))
-        slope[..., i] = -((up - down) / (2 * STEP) / whole)[:, [0, 2, 2]]
+    slope, whole = np.zeros(shape), m.sum(axis=1)  # (groups + 1, …)
+    for i, part in enumerate(slopes, shape[-1] - 1 - len(slopes)):
+        slope[..., i] = -(part.sum(axis=1) / whole)[:, [0, 2, 2]]
     return slope
 
 
@@ -398,11 +388,11 @@ def _multipliers_of(fit: Fit, values: Array) -> Array:
     """
     blocks, rho = _blocks(fit), values[:, -2]
     if not fit.spec.lag_y or blocks[0].regimes.count > 1 or len(values) <= NODES or not np.ptp(rho):
-        return np.array([_multipliers(fit, blocks, one) for one in values])
+        return np.array([_multipliers(fit, blocks, one, False)[0] for one in values])
     turns = (2 * np.arange(NODES) + 1) * np.pi / (2 * NODES)
     nodes = (rho.max() + rho.min()) / 2 + np.ptp(rho) / 2 * np.cos(turns)
     at = [np.where(np.arange(values.shape[1]) == values.shape[1] - 2, node, values[0]) for node in nodes]
-    known = np.array([_multipliers(fit, blocks, one) for one in at])
+    known = np.array([_multipliers(fit, blocks, one, False)[0] for one in at])
     apart = rho[:, None] - nodes
     hit = np.abs(apart) < 1e-14
     weights = (-1.0) ** np.arange(NODES) * np.sin(turns) / np.where(hit, 1.0, apart)
@@ -413,7 +403,7 @@ def _multipliers_of(fit: Fit, values: Array) -> Array:
 def regime_gradient(fit: Fit, values: Array) -> Array:
     """Derivatives (R, k, groups + 1, 3, p) of :func:`regime_values`."""
     blocks, where = _blocks(fit), _positions(fit)
-    return np.array([_gradient(fit, blocks, _multipliers(fit, blocks, one), one, where) for one in values])
+    return np.array([_gradient(*_multipliers(fit, blocks, one), one, where) for one in values])
 
 
 def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
