@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import ConvergenceError
+from spatial_zb.base.results import Row
 from spatial_zb.base.text import Text
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.dynamic import effects_path
@@ -19,6 +20,7 @@ from spatial_zb.hypotheses.nested import regime_tests
 from spatial_zb.inference.median import MedianUnbiased, has_median_unbiased, median_unbiased
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import CLUSTERED
 from spatial_zb.pipeline.job import Estimated, Job, Reading, Verdict, sample_notes, span_words
 from spatial_zb.pipeline.stages.models import (
     PATH_PERIODS,
@@ -327,14 +329,7 @@ def _regime_notes(columns: Sequence[Column]) -> list[Text]:
             continue
         tests = {row.of: row for row in regime_tests(c.fit).rows}
         rows = {"rho": Text("ρ alone", "仅ρ"), "all": Text("all coefficients", "全部系数")}
-        parts = [
-            (
-                words,
-                f"χ²({tests[name].df}) = {tests[name].statistic:.2f}, {_p(tests[name].p_value)}",
-            )
-            for name, words in rows.items()
-            if name in tests
-        ]
+        parts = [(words, _wald(tests[name], c.fit)) for name, words in rows.items() if name in tests]
         notes.append(
             Text(
                 f"{c.heading.en}: Wald test of equal regimes: "
@@ -346,6 +341,14 @@ def _regime_notes(columns: Sequence[Column]) -> list[Text]:
             )
         )
     return notes
+
+
+def _wald(row: Row, fit: Fit) -> str:
+    """A Wald test as its p-value was found: Hotelling's F by units where errors are clustered."""
+    q, n, value = int(row.df), len(fit.panel.units), row.statistic
+    if fit.covariance not in CLUSTERED or n <= q:
+        return f"χ²({q}) = {value:.2f}, {_p(row.p_value)}"
+    return f"F({q}, {n - q}) = {(n - q) / (q * (n - 1)) * value:.2f}, {_p(row.p_value)}"
 
 
 def _p(value: float) -> str:
