@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import linalg, sparse
 
 from spatial_zb.base.arguments import Rng, alpha_of, check_draws, random_generator, renamed
 from spatial_zb.base.errors import (
@@ -66,6 +67,8 @@ from spatial_zb.weights.periods import row_blocks
 
 #: Points of ρ from which multipliers are interpolated.
 NODES = 24
+#: With so many ρ the degree of the polynomial through their multipliers, its largest error, and draws it is compared with.
+DEGREE, CLOSE, CHECKED = {2: 9, 3: 6, 4: 5}, 1e-4, 6
 
 
 def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: float) -> Effects:
@@ -213,9 +216,7 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
             f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
             f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
         )
-    blocks, values = _blocks(fit), fit.params.to_numpy()
-    regimes = blocks[0].regimes
-    groups = len(fit.convergence.regimes)
+    blocks, values, groups = _blocks(fit), fit.params.to_numpy(), len(fit.convergence.regimes)
     where = _positions(fit)[fit.spec.x.index(term)]  # (β or θ, regime)
     picked, (m, slopes) = _pick(values, where), _multipliers(fit, blocks, values)
     gradient = np.zeros((groups, groups, len(values)))
@@ -230,7 +231,7 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
     names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence.regimes)]
     rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
     columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha_of(level), df)
-    why = _reason(fit, regimes)
+    why = _reason(fit, blocks[0].regimes)
     if why is not None:
         tell(about(fit.subject, [why]))
         columns = np.full_like(columns, np.nan)
@@ -382,12 +383,11 @@ def regime_values(fit: Fit, values: Array) -> Array:
 
 
 def _multipliers_of(fit: Fit, values: Array) -> Array:
-    """Multipliers (R, groups + 1, groups, 4) of many parameters (R, p).
-
-    With one ρ they are smooth in it: computed at Chebyshev points of its range and interpolated there, to rounding.
-    """
+    """Multipliers (R, …) of many parameters (R, p): with one ρ from Chebyshev points of its range, to rounding."""
     blocks, rho = _blocks(fit), values[:, -2]
-    if not fit.spec.lag_y or blocks[0].regimes.count > 1 or len(values) <= NODES or not np.ptp(rho):
+    if fit.spec.lag_y and blocks[0].regimes.count > 1:
+        return _multipliers_between(fit, blocks, values)
+    if not fit.spec.lag_y or len(values) <= NODES or not np.ptp(rho):
         return np.array([_multipliers(fit, blocks, one, False)[0] for one in values])
     turns = (2 * np.arange(NODES) + 1) * np.pi / (2 * NODES)
     nodes = (rho.max() + rho.min()) / 2 + np.ptp(rho) / 2 * np.cos(turns)
@@ -398,6 +398,29 @@ def _multipliers_of(fit: Fit, values: Array) -> Array:
     weights = (-1.0) ** np.arange(NODES) * np.sin(turns) / np.where(hit, 1.0, apart)
     weights = np.where(hit.any(axis=1, keepdims=True), hit.astype(float), weights)
     return np.tensordot(weights / weights.sum(axis=1, keepdims=True), known, axes=1)
+
+
+def _multipliers_between(fit: Fit, blocks: Sequence[_Block], values: Array) -> Array:
+    """The same with several ρ: a polynomial through some of the draws, to CLOSE of the multipliers of others.
+
+    Its points are those that a QR decomposition with pivots takes first, far apart (Sommariva & Vianello 2009, Computers &
+    Mathematics with Applications 57: 1324-1336). Where it is not as close, or draws are few, each draw is computed.
+    """
+    rho = _rho(fit, values)
+    low, high, degree = rho.min(axis=0), rho.max(axis=0), DEGREE.get(rho.shape[1], 0)
+    powers = [p for p in product(range(degree + 1), repeat=rho.shape[1]) if sum(p) <= degree]
+    if degree and len(values) > 2 * len(powers) and (high > low).all():
+        angles = np.arccos(np.clip(2 * (rho - low) / (high - low) - 1, -1, 1))
+        basis = np.cos(np.array(powers)[:, None] * angles).prod(axis=2)  # (P, R)
+        order = linalg.qr(basis, mode="r", pivoting=True)[1]
+        nodes, others = order[: len(powers)], order[len(powers) :: len(values) // CHECKED]
+        known, own = (
+            np.array([_multipliers(fit, blocks, v, False)[0] for v in values[at]]) for at in (nodes, others)
+        )
+        near = np.tensordot(np.linalg.solve(basis[:, nodes], basis).T, known, 1)
+        if np.abs(near[others] - own).max() <= CLOSE * np.abs(own).max():
+            return near
+    return np.array([_multipliers(fit, blocks, one, False)[0] for one in values])
 
 
 def regime_gradient(fit: Fit, values: Array) -> Array:

@@ -588,3 +588,14 @@ def test_many_draws_with_one_rho_are_interpolated_to_rounding(panel, W):
     draws = fit.params.to_numpy() + noise
     one_by_one = np.concatenate([regime_values(fit, draws[i : i + 10]) for i in range(0, 40, 10)])
     np.testing.assert_allclose(regime_values(fit, draws), one_by_one, rtol=1e-10, atol=1e-10)
+
+
+def test_many_draws_with_several_rho_are_near_those_one_by_one(panel, W):
+    from spatial_zb.effects import regimes
+
+    fit = zb.fit_durbin(spec(), uneven(panel), W)
+    draws = fit.params.to_numpy() + np.random.default_rng(1).standard_normal((400, len(fit.params))) * 0.1
+    some = draws[::40]
+    one_by_one, near = regimes.regime_values(fit, some), regimes.regime_values(fit, draws)[::40]
+    np.testing.assert_allclose(near, one_by_one, atol=1e-4 * np.abs(one_by_one).max())
+    assert not np.array_equal(near, one_by_one)
