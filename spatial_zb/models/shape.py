@@ -345,8 +345,8 @@ def shape_cov(
 ) -> tuple[Array | None, bool]:
     """Covariance of what is estimated, and whether it exists; σ² has no error under clusters.
 
-    ``"information"`` is that of the likelihood where the score is one's, as on balanced panels and cross-sections; else the
-    observed derivative on either side of the variance of the score (spatial-zb docs shape).
+    ``"information"`` and ``"sandwich"`` are those of the likelihood where the score is one's, as on balanced panels and
+    cross-sections; else the observed derivative on either side of the variance of the score (spatial-zb docs shape).
     """
     shape = point.found.score.shape
     if kind in CLUSTERED:
@@ -358,10 +358,11 @@ def shape_cov(
     elif kind == "conley":
         assert kernel is not None, "kilometres were asked for"
         meat = distance_meat(point, kernel)
-    elif kind == "information" and point.traces.likelihood:
-        return sandwiched(expected_derivative(point, 0.0)[on], score_variance(point, 0.0)[on])
     else:
-        meat = (any_law_meat if kind == "sandwich" else score_variance)(point)
+        excess = 0.0 if point.traces.likelihood else None
+        meat = (any_law_meat if kind == "sandwich" else score_variance)(point, excess)
+        if point.traces.likelihood:
+            return sandwiched(expected_derivative(point, excess)[on], meat[on])
     return sandwiched(point.derivative[on], meat[on])
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy
 from scipy import linalg
+from scipy.sparse import csr_array
 from shape_oracle import Dense
 
 import spatial_zb as zb
@@ -19,7 +20,7 @@ from spatial_zb import (
     fit_durbin,
     spatial_effects,
 )
-from spatial_zb.core.likelihood.covariance import sandwiched
+from spatial_zb.core.likelihood.covariance import DistanceKernel, sandwiched
 from spatial_zb.core.likelihood.score import lean_of
 from spatial_zb.core.likelihood.shape import ShapeScore, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
@@ -519,3 +520,44 @@ def test_a_model_without_lags_takes_a_w_by_period(panel, ring, second):
     np.testing.assert_allclose(found["std_error"], usual["std_error"], rtol=1e-9)
     with pytest.raises(SpecificationError, match="trends alone"):
         DurbinSpec("y", ["x"], fixed_effects=["unit*trend"])
+
+
+def test_every_covariance_is_the_dense_one(panel, uneven, ring, second):
+    """Rows that come and go, W that changes, a W for each lag, province × year; a complete panel."""
+    turning = zb.weights.by_period({t: ring if t < 2013 else second for t in uneven.periods})
+    cases = [
+        (uneven, {}, turning, None, ["unit", "period"]),
+        (uneven, MODELS["SAC"], ring, second, ["unit", "province*period"]),
+        (uneven, MODELS["SDEM"], turning, None, ["unit"]),
+        (panel, MODELS["SEM"], ring, None, ["unit", "period"]),
+    ]
+    near = (np.eye(n) + second.matrix.toarray()) @ (np.eye(n) + second.matrix.toarray()).T
+    near /= np.sqrt(np.outer(near.diagonal(), near.diagonal()))
+    for given, options, W, W_error, effects in cases:
+        spec = DurbinSpec("y", ["x", "z"], fixed_effects=effects, **options)
+        design = build_shape(spec, given, read_lags(spec, given, W, None, W_error), ("rows",))
+        by_year = W.weights if W is turning else dict.fromkeys(given.periods, W)
+        lags = {"y": by_year, "x": by_year}
+        lags["error"] = by_year if W_error is None else dict.fromkeys(given.periods, W_error)
+        dense = dense_of(given, spec, lags, [tuple(name.split("*")) for name in effects])
+        flags = [*[True] * len(spec.terms), spec.lag_y, spec.lag_error, True]
+        on = [i for i, used in enumerate(flags) if used]
+        p, slope = np.zeros(len(flags)), None
+        period, unit = np.nonzero(design.present)
+        for kind in ("information", "sandwich", "cr1", "cr2", "driscoll_kraay", "conley"):
+            fit = fit_shape(design, kind, kernel=DistanceKernel(csr_array(near), 1.0), noted=False)
+            p[on] = fit.params
+            slope = dense.slope(p) if slope is None else slope
+            expected = dense.covariance(p, slope, kind, on, unit, period, near)
+            found = fit.cov.to_numpy()[: len(expected), : len(expected)]
+            scale = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
+            np.testing.assert_allclose(found / scale, expected / scale, atol=DENSE, err_msg=kind)
+
+
+def test_robust_errors_are_those_of_the_likelihood_where_both_apply(panel, ring):
+    for model in ("SDM", "SDEM", "GNS"):
+        spec = DurbinSpec("y", ["x", "z"], **MODELS[model])
+        design = build_shape(spec, panel, read_lags(spec, panel, ring, None, None), ())
+        for kind in ("sandwich", "cr2", "driscoll_kraay"):
+            fit, again = fit_durbin(spec, panel, ring, covariance=kind), fit_shape(design, kind, noted=False)
+            np.testing.assert_allclose(again.bse[:-1], fit.bse[:-1], rtol=1e-7, err_msg=f"{model} {kind}")

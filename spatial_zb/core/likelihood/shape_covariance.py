@@ -311,13 +311,13 @@ def observed_derivative(point: ShapePoint) -> Array:
     return out
 
 
-def any_law_meat(point: ShapePoint) -> Array:
+def any_law_meat(point: ShapePoint, excess: float | None = None) -> Array:
     """Ω for independent errors of any distribution: third and fourth moments with the diagonals of the quadratic forms.
 
-    E Σ e³ = μ₃ Σ m_ij³ and E Σ e⁴ = κ₄ Σ m_ij⁴ + 3σ⁴ Σ m_ii² of residuals e = M_Z ε with entries m.
+    E Σ e³ = μ₃ Σ m_ij³, E Σ e⁴ = κ₄ Σ m_ij⁴ + 3σ⁴ Σ m_ii², e = M_Z ε (M ε where ``excess`` is given, as by a likelihood).
     """
     lam, s2, e = point.rho.stop, point.found.sigma2, point.found.e
-    Q = np.hstack([point.space.full, point.found.at.regressors.Q])
+    Q = np.hstack([point.space.full, *([point.found.at.regressors.Q] if excess is None else [])])
     cubes = fourths = squares = 0.0
     for first in range(0, len(e), STRIPE):
         m = -Q[first : first + STRIPE] @ Q.T
@@ -337,13 +337,13 @@ def any_law_meat(point: ShapePoint) -> Array:
         quadratic[:, point.places[name]] = diagonal / s2
     quadratic[:, -1] = (1 - (C**2).sum(axis=1)) / (2 * s2**2)
     mixed = linear.T @ quadratic
-    return score_variance(point) + third * (mixed + mixed.T) + fourth * quadratic.T @ quadratic
+    return score_variance(point, excess) + third * (mixed + mixed.T) + fourth * quadratic.T @ quadratic
 
 
 def row_scores(point: ShapePoint) -> Array:
     """Scores of (δ, ρ, λ, σ²) by row, (N, k + 3)."""
-    e, s2 = point.found.e, point.found.sigma2
-    return np.column_stack([point.BZ, point.BWy, point.He[0], e / (2 * s2)]) * (e / s2)[:, None]
+    e, s2, He = point.found.e, point.found.sigma2, point.found.at.off(point.He[0])  # e'He is e'MHe
+    return np.column_stack([point.BZ, point.BWy, He, e / (2 * s2)]) * (e / s2)[:, None]
 
 
 def period_meat(point: ShapePoint, bandwidth: int) -> Array:
