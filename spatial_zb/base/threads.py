@@ -5,6 +5,7 @@ One thread is around the small matrices of this package, all of them around larg
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import gc
 import os
@@ -43,6 +44,15 @@ def _libraries() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
+
+
+def give_back_memory() -> None:
+    """Return to the system what is free within this process, where its C library keeps that (glibc).
+
+    Arrays of some megabytes come from one heap, which shrinks from its end only: one small object above them holds all.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def one_thread(function: Callable[P, R]) -> Callable[P, R]:

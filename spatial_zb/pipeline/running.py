@@ -16,7 +16,7 @@ from spatial_zb.base.errors import OutputError, SpatialZbWarning, SpecificationE
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import LANGUAGES, UNDATED, Text
-from spatial_zb.base.threads import Beside, cores
+from spatial_zb.base.threads import Beside, cores, give_back_memory
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import Prepared, prepare
 from spatial_zb.pipeline.remarks import brief_lines, notes_of
@@ -214,6 +214,7 @@ def run(
                 how = execution or Execution()
                 job = Job(prepared, place, step, stage, made, stage in stages, how)
                 made.readings += [Reading(stage, line) for line in WORK[stage](job)]
+            give_back_memory()
             stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
         made.gather()
         stage_of |= made.stage_of

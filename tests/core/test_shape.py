@@ -1,5 +1,8 @@
 """The adjusted score of a panel of any shape against a slow dense one: explicit dummies, N × N, numerical derivatives."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from scipy import linalg, sparse
@@ -7,6 +10,7 @@ from shape_oracle import Dense
 
 from spatial_zb.core.likelihood import score as scores
 from spatial_zb.core.likelihood.covariance import sandwiched
+from spatial_zb.core.likelihood.impacts import row_multipliers
 from spatial_zb.core.likelihood.score import lean_of
 from spatial_zb.core.likelihood.shape import Shape, ShapeScore, estimate_at, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
@@ -413,3 +417,36 @@ def test_what_a_root_leans_by_has_the_moments_of_dense_forms(kind, model, row, m
     monkeypatch.setattr(scores, "EXACT_ROWS", 0)
     monkeypatch.setattr(scores, "LEAN_PROBES", 4000)
     assert lean_of(found).of == pytest.approx(exact.of, rel=0.05)
+
+
+def test_a_fit_lets_go_of_its_shape_and_shares_what_is_equal(no_collector):
+    """No circle holds a shape, its filters or a score; equal W and effects of models on the same rows are one object."""
+    shape, y, _ = make(5, "two_way", "SAC")
+    other = make(5, "two_way", "SEM")[0]
+    assert other.V is shape.V
+    assert other.effects is shape.effects
+    point = ShapePoint(shape_estimate(shape, y))
+    score_variance(point)
+    gone = [weakref.ref(held) for held in (shape, shape.at(0.1), point.found.score, shape.W)]
+    del shape, other, point
+    assert [held() for held in gone] == [None] * 4
+
+
+@pytest.fixture
+def no_collector():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_sums_of_a_decomposed_w_are_those_of_solves():
+    """ι'S⁻¹v and ι'S⁻¹WS⁻¹v by eigenvalues of every W_t against an N × N inverse, with another W of x."""
+    rows, W, V = panel(6)
+    own, other, rho = row_weights(W), row_weights(V), 0.4
+    assert all(spectrum is not None for spectrum in own.spectra)
+    dense, S = own.matrix.toarray(), np.linalg.inv(np.eye(len(rows)) - rho * own.matrix.toarray())
+    at = np.repeat(np.arange(T), np.diff(own.starts))[:, None] == np.arange(T)
+    v = np.column_stack([np.ones(len(rows)), other.matrix @ np.ones(len(rows))])
+    found = row_multipliers(rho, own, other)
+    np.testing.assert_allclose(found[2:4], (at.T @ (S @ v)).T, rtol=1e-12)
+    np.testing.assert_allclose(found[6:], (at.T @ (S @ dense @ S @ v)).T, rtol=1e-12)

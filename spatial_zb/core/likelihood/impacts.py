@@ -93,22 +93,40 @@ def _row_sums(rho: float, W: RowWeights | None, Wx: RowWeights) -> Array:
     def by_period(values: Array) -> Array:
         return np.add.reduceat(values, Wx.starts[:-1])
 
-    lagged = Wx.matrix @ ones
+    lagged = np.asarray(Wx.matrix @ ones)
     zero = np.zeros_like(counts)
     if W is None:
         own = by_period(Wx.matrix.diagonal())
         return np.array([counts, own, counts, by_period(lagged), zero, zero, zero, zero])
     found = RowFilter(W, rho)
-    right = found.solve(np.column_stack([ones, lagged]))
-    left = ones + rho * found.back(ones)  # S⁻ᵀι
-    moved = W.matrix @ right
-    sums, slopes = by_period(right), by_period(left[:, None] * moved)
+    both = np.column_stack([ones, lagged])
+    if all(spectrum is not None for spectrum in W.spectra):
+        sums, slopes = _decomposed_sums(found, both)
+    else:
+        right = found.solve(both)
+        left = ones + rho * found.back(ones)  # S⁻ᵀι
+        moved = W.matrix @ right
+        sums, slopes = by_period(right), by_period(left[:, None] * moved)
     own, square = np.array([_traces(found, d) for d in range(len(W.distinct))])[list(W.which)].T
     a, da = counts + rho * own, own + rho * square
     b, db = own, square
     if Wx is not W:
         b, db = np.array([_mixed_traces(found, W.which[t], Wx.distinct[v]) for t, v in enumerate(Wx.which)]).T
     return np.array([a, b, sums[:, 0], sums[:, 1], da, db, slopes[:, 0], slopes[:, 1]])
+
+
+def _decomposed_sums(found: RowFilter, both: Array) -> tuple[Array, Array]:
+    """ι'S⁻¹v and ι'S⁻¹WS⁻¹v of each period, (T, 2), for v the columns of ``both`` (N, 2): from the spectra of every W_t."""
+    out = []
+    for d, rows in found.weights.slices():
+        spectrum = found.weights.spectra[d]
+        assert spectrum is not None, "every W_t is decomposed"
+        omega, left, right = spectrum
+        inside = left.sum(axis=0)[:, None] * (right @ both[rows])
+        share = 1 / (1 - found.coefficient * omega)
+        out.append((share @ inside, (omega * share**2) @ inside))
+    sums, slopes = np.moveaxis(np.array(out), 1, 0)
+    return sums, slopes
 
 
 def _traces(found: RowFilter, d: int) -> tuple[float, float]:

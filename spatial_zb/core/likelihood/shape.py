@@ -38,7 +38,7 @@ SCAN = 201
 #: Points from which a dear score is interpolated there: periods of up to FEW units, more, and too many for dense filters.
 NODES, FEW = (19, 11, 9), 100
 #: Parts of a model at this many λ are kept, or fewer where they are large: so many numbers in all.
-KEPT, KEPT_SIZE = 48, 3e7
+KEPT, KEPT_SIZE = 48, 1.5e7
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,14 +168,11 @@ class Filtered:
         return RowFilter(self.shape.V, self.lam)
 
     @cached_property
-    def gram(self) -> Array:
-        """D'B'BD (r, r) of an orthonormal D."""
-        lag, square = self.shape.moved
-        return np.eye(len(lag)) - self.lam * (lag + lag.T) + self.lam**2 * square
-
-    @cached_property
     def _factor(self) -> Array:
-        return linalg.cholesky(self.gram, lower=True)
+        """Of D'B'BD (r, r), of an orthonormal D."""
+        lag, square = self.shape.moved
+        gram = np.eye(len(lag)) - self.lam * (lag + lag.T) + self.lam**2 * square
+        return linalg.cholesky(gram, lower=True, overwrite_a=True)
 
     @cached_property
     def basis(self) -> Array:
@@ -218,7 +215,7 @@ class Filtered:
 
     @cached_property
     def _inverse(self) -> Array:
-        return linalg.cho_solve((self._factor, True), np.eye(len(self.gram)))
+        return linalg.cho_solve((self._factor, True), np.eye(len(self._factor)))
 
     def trace_f(self, rho: Values) -> Values:
         """tr(MF), at one ρ or, without λ, at many."""

@@ -186,17 +186,22 @@ class ShapePoint:
             if (d, v) not in known:
                 F = self.lag.full[d]
                 if V is not None and self.found.lam:
-                    F = (F - self.found.lam * (V.distinct[v] @ F)) @ self.found.at.error_filter.inverse[v]
+                    F = (F - self.found.lam * (V.distinct[v] @ F)) @ self.found.at.error_filter.inverse(v)
                 known[d, v] = F
             yield rows, known[d, v]
 
     @cached_property
     def space(self) -> EffectSpace:
         """An orthonormal basis of BD."""
-        N = len(self.found.e)
-        if not self.found.lam:
+        N, lam = len(self.found.e), self.found.lam
+        if not lam:
             return self.found.score.shape.effects
-        return EffectSpace(np.zeros((N, 0), dtype=np.intp), np.zeros((N, 0)), 0, self.found.at.basis)
+        known = [form.space for (_, of), form in self.kept.items() if of == lam]
+        return (
+            known[0]
+            if known
+            else EffectSpace(np.zeros((N, 0), dtype=np.intp), np.zeros((N, 0)), 0, self.found.at.basis)
+        )
 
     @cached_property
     def traces(self) -> ShapeTraces:

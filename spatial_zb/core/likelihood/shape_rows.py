@@ -183,16 +183,14 @@ class RowFilter:
         return [filter_solver(sparse.csr_array(block.T), self.coefficient) for block in W]
 
     @cached_property
-    def inverse(self) -> list[Array]:
-        """S⁻¹ of each distinct W_t, dense."""
-        return [
-            np.linalg.inv(np.eye(W.shape[0]) - self.coefficient * W.toarray()) for W in self.weights.distinct
-        ]
-
-    @cached_property
     def full(self) -> list[Array]:
         """G of each distinct W_t, dense."""
-        return [W @ inverse for W, inverse in zip(self.weights.distinct, self.inverse, strict=True)]
+        c, W = self.coefficient, self.weights.distinct
+        return [block @ np.linalg.inv(np.eye(block.shape[0]) - c * block.toarray()) for block in W]
+
+    def inverse(self, d: int) -> Array:
+        """S⁻¹ = I + cG of one of the distinct W_t, dense."""
+        return np.eye(len(self.full[d])) + self.coefficient * self.full[d]
 
     def solve(self, values: Array) -> Array:
         """S⁻¹v of rows (N,) or (N, m)."""

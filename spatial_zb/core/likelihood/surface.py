@@ -393,7 +393,7 @@ def pair_root(
         # Beyond the intervals, where filters may be singular: the value at the border, and a push back.
         return pair(held) / rows - 10.0 * (both - held)
 
-    found = scipy.optimize.root(inside, np.array(start), method="hybr", tol=last_step)
+    found = scipy.optimize.root(lambda at, of: of(at), np.array(start), (inside,), "hybr", tol=last_step)
     at = found.x
     if np.abs(found.fun).max() > ZERO or np.any(at <= low) or np.any(at >= high):
         return None

@@ -12,6 +12,7 @@ import pandas as pd
 from spatial_zb.base.errors import ConvergenceError
 from spatial_zb.base.results import Row
 from spatial_zb.base.text import Text
+from spatial_zb.base.threads import give_back_memory
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.regimes import regime_spillovers
@@ -201,6 +202,7 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                 key = model.name, sample, W, effects
                 job.made.fits.append(Estimated(key, job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
+                give_back_memory()
     return columns
 
 

@@ -13,6 +13,7 @@ from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, listed,
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import Text
+from spatial_zb.base.threads import give_back_memory
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses import diagnose
@@ -322,6 +323,7 @@ def diagnose_models(job: Job) -> list[Text]:
             {"model": model.title},
         )
         job.tick(f"{model.name} · {W}")
+        give_back_memory()
     return []
 
 
