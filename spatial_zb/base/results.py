@@ -39,8 +39,6 @@ class Law(Protocol):
 #: Degrees of freedom of Student's t: of all estimates, or an array of each's, infinity the normal law; None all normal.
 Degrees = NDArray[np.float64] | float | Law | None
 TABLE_COLUMNS = pd.Index(["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"])
-#: Numbers of ``glance()`` that only a solution has.
-OF_THE_SOLUTION = ("log_likelihood", "aic", "bic", "sigma2", "r2_within")
 NOTHING = Text("", "")
 
 

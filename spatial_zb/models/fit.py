@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.notes import FitWords, Note, fit_words
 from spatial_zb.base.printing import Drawn, shown_in_html
-from spatial_zb.base.results import OF_THE_SOLUTION, Degrees, coefficient_table
+from spatial_zb.base.results import Degrees, coefficient_table
 from spatial_zb.base.text import Text
 from spatial_zb.core.clusters import Clusters, bartlett_law
 from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
@@ -36,6 +36,8 @@ MAKETABLES = {
 }
 #: Statistics of maketables that have another name in ``glance()``.
 STATISTICS = {"N": "nobs", "ll": "log_likelihood"}
+#: Numbers of ``glance()`` that only a solution has.
+OF_THE_SOLUTION = ("log_likelihood", "aic", "bic", "sigma2", "r2_within")
 NOT_CONVERGED = "n.c. — NOT CONVERGED, or at the end of the admissible region: no estimate is claimed."
 #: What maketables calls each kind of fixed effects, joined by plus signs.
 FIXED_EFFECTS = {"unit": "unit", "time": "time", "two_way": "unit+time"}

@@ -45,7 +45,16 @@ from spatial_zb.models.ml import (
     notes_on_dependence,
 )
 from spatial_zb.models.notes import BOOTSTRAP, few_units_by_regime, no_root, not_positive
-from spatial_zb.models.shape import Lags, ShapeDesign, assembled, build_shape, fit_shape, shape_cov, used_rows
+from spatial_zb.models.shape import (
+    Lags,
+    ShapeDesign,
+    assembled,
+    build_shape,
+    fit_shape,
+    placed,
+    shape_cov,
+    used_rows,
+)
 from spatial_zb.models.spec import (
     CLUSTERED,
     INTERCEPT,
@@ -72,34 +81,39 @@ def regime_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
         A regime column that is blank, changes over time, or has not two values or more of two units each; variables that
         :func:`spatial_zb.models.design.build_design` refuses.
     """
-    values, regime = regime_split(spec, panel)
-    labels = regime_labels(spec, values)
-    parts: dict[str, Array] = {}
-    apart = spec.fixed_effects == "none" and INTERCEPT not in spec.common
-    if apart:  # the first is what is left of the intercept of all
-        ones = np.ones(panel.values.shape[:2])
-        parts |= {f"{INTERCEPT}{label}": ones * (regime == r) for r, label in enumerate(labels) if r}
     lagged = {f"W_{name}": spatial_lag(weights.matrix, panel.array(name)) for name in spec.lag_x}
-    parts |= _split(spec, panel, lagged)
+    parts = _split(spec, panel, lagged)
     plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
     design = replace(build_design(plain, panel.with_columns(parts), weights), spec=spec, panel=panel)
-    if not apart:
-        return design
-    Z = design.Z.copy()
-    Z[..., 0] -= Z[..., 1 : len(labels)].sum(axis=-1)
-    return replace(design, Z=Z, basis=column_basis(stacked(Z)))
+    Z = _own_intercepts(design.Z, parts)
+    return design if Z is design.Z else replace(design, Z=Z, basis=column_basis(stacked(Z)))
 
 
 def _split(spec: DurbinSpec, panel: Panel, lagged: Mapping[str, Array]) -> dict[str, Array]:
     """x and Wx (T, n), each as one variable by regime, or as it is where the regimes share its coefficient."""
     values, regime = regime_split(spec, panel)
     labels, parts = regime_labels(spec, values), {}
+    if (
+        spec.fixed_effects == "none" and INTERCEPT not in spec.common
+    ):  # the first is what is left of that of all
+        ones = np.where(panel.present, 1.0, np.nan)
+        parts = {f"{INTERCEPT}{label}": ones * (regime == r) for r, label in enumerate(labels) if r}
     for name, column in ({name: panel.array(name) for name in spec.x} | dict(lagged)).items():
         if name in spec.common:
             parts[name] = column
         else:
             parts |= {f"{name}{label}": column * (regime == r) for r, label in enumerate(labels)}
     return parts
+
+
+def _own_intercepts(Z: Array, parts: Iterable[str]) -> Array:
+    """Z (…, k) with the intercept of the first regime in place of that of all, where the others have their own."""
+    others = sum(name.startswith(INTERCEPT) for name in parts)
+    return (
+        np.concatenate([Z[..., :1] - Z[..., 1 : 1 + others].sum(axis=-1, keepdims=True), Z[..., 1:]], -1)
+        if others
+        else Z
+    )
 
 
 def fit_regime_rows(
@@ -110,18 +124,7 @@ def fit_regime_rows(
     covariance: Covariance,
     bandwidth: int | None,
 ) -> Fit:
-    """Regimes in a panel of any shape: the adjusted score of x and Wx of each regime as variables, with one ρ or of each.
-
-    Raises
-    ------
-    SpecificationError
-        No fixed effects, whose intercepts by regime are not made here.
-    """
-    if spec.fixed_effects == "none":
-        raise SpecificationError(
-            'Regimes of an uneven panel go with fixed effects: take fixed_effects="two_way".',
-            '非平衡面板的分区制须有固定效应：请用fixed_effects="two_way"。',
-        )
+    """Regimes in a panel of any shape: the adjusted score of x and Wx of each regime as variables, with one ρ or of each."""
     values, _ = regime_split(spec, panel)
     there = used_rows(spec, panel)
     lagged = {f"W_{name}": np.full(there.shape, np.nan) for name in spec.lag_x}
@@ -131,13 +134,18 @@ def fit_regime_rows(
     parts = _split(spec, panel, lagged)
     plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
     made = build_shape(plain, panel.with_columns(parts), lags, reasons)
+    Z = _own_intercepts(made.shape.Z, parts)
+    if Z is not made.shape.Z:
+        shape = replace(made.shape, Z=Z, _kept={}, _lagged={})
+        made = replace(made, shape=shape, Z=placed(Z, made.present), basis=column_basis(Z))
     own = panel.select(list(made.panel.units), list(made.panel.periods))
     design = replace(made, spec=spec, panel=own)
     if spec.lag_y and "rho" not in spec.common:
         return estimate_regime_rows(design, covariance, bandwidth)
-    fit = fit_shape(made, covariance, bandwidth)
+    fit, index = fit_shape(made, covariance, bandwidth), term_index((*regime_terms(spec, values), "sigma2"))
     convergence = replace(fit.convergence, regimes=tuple(map(float, values)))
-    return replace(fit, design=design, convergence=convergence)
+    cov = fit.cov.set_axis(index, axis=0).set_axis(index, axis=1)
+    return replace(fit, design=design, convergence=convergence, params=fit.params.set_axis(index), cov=cov)
 
 
 def row_regimes(design: ShapeDesign) -> RowRegimes:

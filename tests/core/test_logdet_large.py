@@ -26,6 +26,7 @@ from spatial_zb.core.logdet import interpolated as sparse_logdet
 from spatial_zb.core.logdet.factors import expected_fill, factorise, spectral_radius, unit_eigenvalues
 from spatial_zb.core.logdet.stochastic import iterative_solver
 from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.random import maximum
 from spatial_zb.simulate import durbin as simulate_durbin
 
 #: The accuracy that is promised: value × T below 1e-6 for a hundred periods, ρ̂ within 1e-6, ln L within 1e-4.
@@ -489,12 +490,11 @@ def test_searches_over_both_coefficients_need_few_factorisations_too(name, most)
 def test_a_maximum_over_both_that_is_not_found_again_has_the_whole_interval_searched(monkeypatch):
     panel = simulate_durbin(weights(row(planar(700, 5))), 8, {"a": 1.0}, rho=0.4, rng=1)
     fits = []
-    for name in ("SAC", "SAC random"):
+    for where, name in ((likelihood, "SAC"), (maximum, "SAC random")):
         one, other = (weights(row(planar(700, 5))) for _ in range(2))
         fits.append(fit_durbin(FITS[name], panel, one))
-        with monkeypatch.context() as narrow:
-            narrow.setattr(likelihood, "WINDOW_ERRORS", 1e-3)  # no window holds the maximum
-            fits.append(fit_durbin(FITS[name], panel, other))
+        monkeypatch.setattr(where, "WINDOW_ERRORS", 1e-3)  # no window holds the maximum
+        fits.append(fit_durbin(FITS[name], panel, other))
         assert len(other.logdet._known) > 60
     for near, whole in (fits[:2], fits[2:]):
         np.testing.assert_allclose(near.params, whole.params, atol=RHO)

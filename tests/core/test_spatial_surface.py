@@ -29,8 +29,6 @@ def contiguity() -> sparse.csr_array:
 W = contiguity()
 LOGDET = make_logdet(W)
 BOUNDS = inner_interval(LOGDET.interval)
-#: The one sample of a surface.
-ONE = np.zeros(1, dtype=int)
 
 
 def profile(seed: int, columns: int) -> _Profile:
@@ -79,7 +77,7 @@ def test_derivatives_equal_finite_differences(columns):
     case = profile(2, columns)
     surface, step = _surface(case, BOUNDS), 1e-4
     for point in ((0.3, -0.4), (-0.6, 0.7)):
-        value, slope, curve = (part[0] for part in surface._expansion(ONE, np.array([point])))
+        value, slope, curve = surface._expansion(np.array(point))
         assert value == pytest.approx(case.value(*point), abs=1e-9)
         assert slope == pytest.approx(case.score(*point), rel=1e-9)
         for i, way in enumerate(np.eye(2) * step):
@@ -105,7 +103,7 @@ def test_the_saddle_of_a_symmetric_likelihood_is_no_maximum():
     line = np.linspace(*BOUNDS, 2001)
     top = line[np.argmax([case.value(c, c) for c in line])]
     surface = _surface(case, BOUNDS)
-    (end,), _, (curve,), _ = surface._climb(ONE, np.array([[top, top]]))
+    end, curve = surface._climb((top, top))
     assert end[0] == pytest.approx(end[1], abs=1e-9)
     assert np.linalg.eigvalsh(curve)[1] > 0
     best = maximise(case.products, LOGDET, SAMPLE, True, True)

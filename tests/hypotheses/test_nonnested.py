@@ -70,7 +70,7 @@ def dense_j(
             H += [off(x @ np.linalg.matrix_power(matrix, power).T).ravel() for x in X]
     H += [off(x).ravel() for x in X]
     H = np.column_stack(H)
-    P = H @ np.linalg.pinv(H, rcond=1e-10)  # regressors stand in it more than once
+    P = H @ np.linalg.pinv(H)
     Y, Z = filtered[0], np.column_stack(filtered[1:])
     bread = np.linalg.inv(Z.T @ P @ Z)
     delta = bread @ Z.T @ P @ Y

@@ -175,7 +175,7 @@ def test_uneven_rows_by_loops_over_all_pairs(delta, uneven, lags):
     D = np.column_stack([np.eye(len(there))[period], np.eye(there.shape[1])[unit]])
     shape = fit.design.shape
     columns = np.column_stack([shape.Z, shape.W.matrix @ fit.design.values])
-    off = columns - D @ np.linalg.lstsq(D, columns, rcond=1e-10)[0]  # dummies are collinear
+    off = columns - D @ np.linalg.lstsq(D, columns, rcond=None)[0]
     s2 = fit.params["sigma2"]
     s = np.column_stack([off * e[:, None] / s2, e * e / (2 * s2**2)])
     s = s - s.mean(axis=0)

@@ -528,8 +528,6 @@ def test_effects_of_regimes_in_an_uneven_panel_by_loops_over_periods(panel, W, c
 
 
 def test_what_regimes_of_any_shape_refuse(panel, W, monkeypatch):
-    with pytest.raises(zb.SpecificationError, match="fixed effects"):
-        zb.fit_durbin(spec("none", common=["rho"]), uneven(panel), W)
     fit = zb.fit_durbin(spec(), uneven(panel), W)
     with pytest.raises(zb.SpecificationError, match="period"):
         zb.effect_matrix(fit, "x")
@@ -571,6 +569,37 @@ def test_the_bootstrap_of_an_uneven_panel_redraws_its_rows(panel, W, common):
     ratio = np.std(result.draws[result.solved], axis=0)[:-1] / fit.bse.to_numpy()[:-1]
     assert ((ratio > 0.7) & (ratio < 1.5)).all(), ratio
     assert "x[region=4]" in set(result.effects()["term"])
+
+
+@pytest.mark.parametrize("common", [["rho"], [], ["rho", "(Intercept)"]])
+def test_without_effects_each_regime_has_its_intercept_in_any_shape(panel, W, common):
+    """Rows that come and go: intercepts split by hand. Pooled periods: the likelihood, and another W of x."""
+    part = uneven(panel)
+    fit = zb.fit_durbin(spec("none", common=common, lag_x=[]), part, W)
+    assert fit.estimator == "adjusted_score"
+    dummies = {f"d{g}": np.where(part.present, g == REGION, np.nan) for g in (2, 4)}
+    split = {f"{name}{g}": part.array(name) * (g == REGION) for name in "xz" for g in (1, 2, 4)}
+    alone = zb.DurbinSpec(
+        "y", [*([] if "(Intercept)" in common else dummies), *split], lag_x=[], fixed_effects="none"
+    )
+    if "rho" in common:
+        hand = zb.fit_durbin(alone, part.with_columns({**dummies, **split}), W)
+        expected = hand.params.to_numpy().copy()
+        if "(Intercept)" not in common:
+            expected[1:3] += expected[0]
+        np.testing.assert_allclose(fit.params, expected, rtol=1e-8, atol=1e-10)
+    assert fit.params.index[0] == ("(Intercept)" if "(Intercept)" in common else "(Intercept)[region=1]")
+    first = panel.select(periods=list(panel.periods[:3]))
+    other = zb.Weights(W.matrix.T, W.ids, "turned").standardise()
+    cross = spec("none", common=common)
+    lags = read_lags(cross, first, W, None, None)
+    plain, general = (
+        zb.fit_durbin(cross, first, W),
+        fit_regime_rows(cross, first, lags, (), "information", None),
+    )
+    np.testing.assert_allclose(general.params, plain.params, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(general.bse, plain.bse, rtol=1e-7)
+    assert zb.fit_durbin(cross, first, W, W_x=other).estimator == "adjusted_score"
 
 
 def test_effects_of_any_kind_go_with_regimes(panel, W):

@@ -25,8 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
 #: Two roads to one number.
 ROUNDING = 1e-10
-#: Dummies are collinear: singular values below this are rounding on any processor.
-RANK = 1e-10
 #: Solved by an optimiser of another kind.
 SOLVED = 1e-8
 n, T = 14, 6
@@ -145,8 +143,8 @@ class Dense:
             key = frame[effect.split("*")].astype(str).agg("|".join, axis=1)
             dummies.append(pd.get_dummies(key).to_numpy(float))
         D = np.hstack(dummies)
-        self.M = np.eye(len(D)) - D @ np.linalg.pinv(D, rcond=RANK)
-        self.rank = np.linalg.matrix_rank(D, tol=RANK)
+        self.M = np.eye(len(D)) - D @ np.linalg.pinv(D, rcond=1e-10)  # dummies are collinear
+        self.rank = np.linalg.matrix_rank(D)
         X = frame[x].to_numpy(float)
         self.w = frame[endog].to_numpy(float)
         lagged = Wx @ frame[lag_x].to_numpy(float)
@@ -390,9 +388,9 @@ class DenseSystem:
     def __init__(self, rows, W_of_year):
         W = Dense._rows(rows, W_of_year)
         D = np.hstack([pd.get_dummies(rows[key]).to_numpy(float) for key in ("unit", "year")])
-        M = np.eye(len(D)) - D @ np.linalg.pinv(D, rcond=RANK)
+        M = np.eye(len(D)) - D @ np.linalg.pinv(D)
         self.W, self.unit = W, pd.factorize(rows["unit"], sort=True)[0]
-        self.free = len(D) - np.linalg.matrix_rank(D, tol=RANK)
+        self.free = len(D) - np.linalg.matrix_rank(D)
         v = {name: rows[name].to_numpy(float) for name in ("y", "w", "x1", "x2", "z1", "z2")}
         columns = [v[name] for name in ("x1", "x2", "z1", "z2")]
         H = M @ np.column_stack([*columns, *(W @ c for c in columns), *(W @ (W @ c) for c in columns)])

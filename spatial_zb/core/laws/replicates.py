@@ -31,7 +31,7 @@ from spatial_zb.core.likelihood import inner_interval, spatial_values
 from spatial_zb.core.likelihood.covariance import Residuals, information
 from spatial_zb.core.likelihood.dynamic import Recursion, bias_slope, carry_over_radius, limit_bias
 from spatial_zb.core.likelihood.errors import Errors, errors_of
-from spatial_zb.core.likelihood.surface import Surface
+from spatial_zb.core.likelihood.surface import Surfaces
 from spatial_zb.core.likelihood.tests import score_tests
 from spatial_zb.core.logdet.traces import NEAR, Traces
 
@@ -140,14 +140,14 @@ def solve_grams(
     """Maximise every profile likelihood with at least one spatial coefficient.
 
     δ̂ (R, k), ρ̂, λ̂, σ̂² (R,), whether it is at an end, and whether it is settled: with two coefficients some samples need a
-    look of their own (:class:`spatial_zb.core.likelihood.surface.Surface`).
+    look of their own (:class:`spatial_zb.core.likelihood.surface.Surfaces`).
     """
     R = len(found.y_norm)
     settled, at_bound = np.ones((2, R), dtype=bool) & [[True], [False]]
     if model.lag_y and model.lag_error:
         bounds = inner_interval(model.logdet.interval)
-        surface = Surface(found.gram0, found.cross, found.gram1, model.logdet, model.sample, bounds)
-        at, settled = surface.best()
+        surfaces = Surfaces(found.gram0, found.cross, found.gram1, model.logdet, model.sample, bounds)
+        at, settled = surfaces.best()
         rho, lam = np.where(settled[:, None], at, 0.0).T
     else:
         coefficient, at_bound = Curves(model, _GramProfile(model, found), R).best()

@@ -12,16 +12,15 @@ References: Anselin (1988), Spatial Econometrics, ch. 6; Lee & Yu (2010), J. Eco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike
 
 from spatial_zb.core import Array, Values
-from spatial_zb.core.likelihood.surface import Point, Surface
+from spatial_zb.core.likelihood.surface import Surface
 from spatial_zb.core.logdet import LogDet, NoLag
 from spatial_zb.core.transforms import CrossProducts, TransformedSample, holds_its_lags
 
@@ -214,71 +213,27 @@ def _above_ends(profile: _Profile, mode: tuple[float, float], ends: list[tuple[f
 
 
 def _modes_near_rough(profile: _Profile, bounds: tuple[float, float]) -> list[tuple[float, float]]:
-    """Maxima over (ρ, λ) where determinants are dear (:func:`found_again`).
+    """Maxima over (ρ, λ) where determinants are dear: found on the approximate surface, solved on the exact one.
 
-    None as well where an edge of the square could be higher.
+    Exact determinants are made in a window of six standard errors around each. None where a maximum is not found again
+    there, or where an edge of the square could be higher: the whole square is then searched exactly.
     """
     logdet = profile.logdet
-    rough, exact = (_surface(replace(profile, logdet=one), bounds) for one in (logdet.rough, logdet))
-
     found: list[tuple[float, float]] = []
-    for top in found_again(
-        rough.modes(),
-        lambda start: np.sqrt(np.diag(np.linalg.inv(-rough.curve((start[0], start[1]))))),
-        [bounds, bounds],
-        (0, 1),
-        logdet.cover,
-        lambda start, _: exact.top((start[0], start[1])),
-    ):
-        if all(np.hypot(*(top - other)) >= SAME_TWIN for other in found):
-            found.append((float(top[0]), float(top[1])))
+    rough, exact = (_surface(replace(profile, logdet=one), bounds) for one in (logdet.rough, logdet))
+    for start in rough.modes():
+        spread = np.sqrt(np.diag(np.linalg.inv(-rough.curve(start))))
+        for at, reach in zip(start, WINDOW_ERRORS * spread, strict=True):
+            logdet.cover(max(bounds[0], at - reach), min(bounds[1], at + reach))
+        top = exact.top(start)
+        if top is None or (np.abs(np.subtract(top, start)) > WINDOW_ERRORS * spread).any():
+            return []
+        if all(np.hypot(*np.subtract(top, other)) >= SAME_TWIN for other in found):
+            found.append(top)
     if not found:
         return []
     best = max(found, key=lambda mode: profile.value(*mode))
     return found if exact.above_edges(best) else []
-
-
-def found_again(
-    starts: Iterable[ArrayLike],
-    errors: Callable[[Array], Array],
-    bounds: Sequence[Point],
-    free: Sequence[int],
-    cover: Callable[[float, float], None],
-    top: Callable[[Array, list[Point]], ArrayLike | None],
-) -> list[Array]:
-    """Maxima where determinants are dear: those of an approximate likelihood, climbed again on the exact one.
-
-    Parameters
-    ----------
-    starts, bounds
-        Maxima (p,) of the approximate likelihood, and where each coefficient may lie.
-    free, errors
-        Places of the coefficients that have determinants, and their standard errors at a start.
-    cover
-        Makes exact determinants from one value to another: in a window of six standard errors around each.
-    top
-        The exact maximum from a start inside the windows.
-
-    Returns
-    -------
-    The maxima; none where one lies at an end or is not found again: the whole interval is then to be searched.
-    """
-    found = []
-    for start in map(np.asarray, starts):
-        if any(start[i] in bounds[i] for i in free):
-            return []
-        windows = list(bounds)
-        for i, reach in zip(free, WINDOW_ERRORS * errors(start), strict=True):
-            low, high = bounds[i]
-            windows[i] = float(max(low, start[i] - reach)), float(min(high, start[i] + reach))
-            cover(*windows[i])
-        again = top(start, windows)
-        if again is None:
-            return []
-        found.append(np.asarray(again))
-        if not all(windows[i][0] < found[-1][i] < windows[i][1] for i in free):
-            return []
-    return found
 
 
 def _best_end(

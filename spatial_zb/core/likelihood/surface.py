@@ -59,10 +59,9 @@ SAME_ROOT, ALIKE = 1e-6, 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """The concentrated log-likelihood on the square of ``bounds``, of one sample or of R (:meth:`best`).
+    """The concentrated log-likelihood on the square of ``bounds``.
 
-    ``gram0``, ``cross``, ``gram1`` (2 + k, 2 + k), or (R, 2 + k, 2 + k): the Gram matrix of B[e_y, e_Wy, Q] is
-    gram0 − λ cross + λ² gram1.
+    ``gram0``, ``cross``, ``gram1`` (2 + k, 2 + k): the Gram matrix of B[e_y, e_Wy, Q] is gram0 − λ cross + λ² gram1.
     """
 
     gram0: Array
@@ -83,18 +82,15 @@ class Surface:
 
         A climb along the ridge between two maxima ends on the saddle, and goes on to either side of it.
         """
-        starts = np.array(self._peaks())
         found: list[Point] = []
-        ends, _, curves, inside = self._climb(_one(starts), starts)
-        for end, curve, arrived, top in zip(ends, curves, inside, _are_tops(curves), strict=True):
-            reached = [end] if arrived and top else []
-            if arrived and not top:
+        for start in self._peaks():
+            end, curve = self._climb(start)
+            ends = [(end, curve)]
+            if np.isfinite(curve).all() and not _is_top(curve):
                 push = PUSH * np.linalg.eigh(curve)[1][:, 1]
-                sides = np.array([end + push, end - push])
-                at, _, bends, there = self._climb(_one(sides), sides)
-                reached = list(at[there & _are_tops(bends)])
-            for point in reached:
-                if not any(np.hypot(*(point - other)) < SAME_MODE for other in found):
+                ends = [self._climb(end + push), self._climb(end - push)]
+            for point, bend in ends:
+                if _is_top(bend) and not any(np.hypot(*(point - other)) < SAME_MODE for other in found):
                     found.append((float(point[0]), float(point[1])))
         return found
 
@@ -109,12 +105,12 @@ class Surface:
 
     def top(self, start: Point) -> Point | None:
         """The maximum that Newton's method reaches from a point; None where it goes elsewhere."""
-        at, _, curve, inside = self._climb(*_alone(start))
-        return (float(at[0, 0]), float(at[0, 1])) if inside[0] and _are_tops(curve)[0] else None
+        end, curve = self._climb(start)
+        return (float(end[0]), float(end[1])) if _is_top(curve) else None
 
     def curve(self, point: Point) -> Array:
         """Second derivatives (2, 2) of ln L at a point."""
-        return self._expansion(*_alone(point))[2][0]
+        return self._expansion(np.array(point))[2]
 
     def above_edges(self, mode: Point) -> bool:
         """Whether a maximum is higher than every edge, by a bound that needs few determinants: at both ends, and if that is
@@ -125,7 +121,7 @@ class Surface:
         """
         if not self.logdet.concave:
             return False
-        along, top = np.linspace(*self.bounds, EDGE_GRID), self._expansion(*_alone(mode))[0][0]
+        along, top = np.linspace(*self.bounds, EDGE_GRID), self._expansion(np.array(mode))[0]
         S, S_end = self._moments(along)[0], self._moments(np.array(self.bounds))[0]
         ssr = np.array([*(_sums(S, end) for end in self.bounds), *(_sums(here, along) for here in S_end)])
         points = np.array([*self.bounds, *mode, 0.0])
@@ -150,14 +146,96 @@ class Surface:
 
     def _peaks(self) -> list[Point]:
         grid = np.linspace(*self.bounds, GRID)
-        _, i, j = _peaks_of(self.values(grid, grid)[None])
-        return list(zip(grid[i].tolist(), grid[j].tolist(), strict=True))
+        values = self.values(grid, grid)
+        padded = np.pad(values, 1, constant_values=-np.inf)
+        shifts = [(i, j) for i in (0, 1, 2) for j in (0, 1, 2) if (i, j) != (1, 1)]
+        around = np.max([padded[i : i + GRID, j : j + GRID] for i, j in shifts], axis=0)
+        return [(float(grid[i]), float(grid[j])) for i, j in np.argwhere(values >= around)]
+
+    def _climb(self, start: ArrayLike) -> tuple[Array, Array]:
+        """Where Newton's method uphill ends, and the second derivatives there; NaN at an end of the square."""
+        low, high = self.bounds
+        margin = 1e-9 * (high - low)
+        point = np.clip(start, low + margin, high - margin)
+        value, slope, curve = self._expansion(point)
+        for _ in range(CLIMB_STEPS):
+            step = _uphill(slope, curve)
+            room = np.where(step > 0, high - point, point - low) / np.maximum(np.abs(step), 1e-300)
+            step = step * min(1.0, SHARE_OF_WAY * float(room.min()))
+            sure = _is_top(curve) and slope @ step < SURE_GAIN
+            following = self._expansion(point + step)
+            while not sure and following[0] < value and np.abs(step).max() > LAST_STEP:
+                step = step / 4
+                following = self._expansion(point + step)
+            point, (value, slope, curve) = point + step, following
+            if np.abs(step).max() <= LAST_STEP:
+                break
+        inside = min(point.min() - low, high - point.max()) > margin
+        arrived = inside and slope @ _uphill(slope, curve) < FLAT_GAIN
+        return point, curve if arrived else np.full((2, 2), np.nan)
 
     def _moments(self, lam: Array) -> tuple[Array, Array, Array]:
         """S, S′ and S″ at each λ (b,), (b, 2, 2)."""
         return _partialled(self.gram0, self.cross, self.gram1, lam)
 
-    # --- many samples
+    def _expansion(self, point: Array) -> tuple[float, Array, Array]:
+        """ln L up to its constant, its gradient (2,) and its second derivatives (2, 2) at (ρ, λ)."""
+        S, S1, S2 = (form[0] for form in self._moments(point[1:]))
+        v = np.array([1.0, -point[0]])
+        ssr, first = v @ S @ v, np.array([-2 * (S[1] @ v), v @ S1 @ v])
+        mixed = -2 * (S1[1] @ v)
+        second = np.array([[2 * S[1, 1], mixed], [mixed, v @ S2 @ v]])
+        T, half, centred = self.sample.periods, self.sample.observations / 2, self.sample.centred
+        value = self.sample.concentrated(self.logdet.value(point, centred).sum(), ssr)
+        slope = self.sample.concentrated_score(self.logdet.first(point, centred), ssr, first)
+        curve = np.diag(T * self.logdet.second(point, centred)) - half * (
+            second / ssr - np.outer(first, first) / ssr**2
+        )
+        return float(value), slope, curve
+
+
+def _partialled(gram0: Array, cross: Array, gram1: Array, lam: Array) -> tuple[Array, Array, Array]:
+    """S, S′ and S″ (b, 2, 2) at each λ (b,), of one set of Gram matrices or of one (b, 2 + k, 2 + k) for each λ."""
+    at = lam[:, None, None]
+    G = gram0 - at * cross + at**2 * gram1
+    G1, G2 = 2 * at * gram1 - cross, 2 * gram1
+    X = np.linalg.solve(G[:, 2:, 2:], G[:, 2:, :2])
+    Xt = X.swapaxes(1, 2)
+    S = G[:, :2, :2] - Xt @ G[:, 2:, :2]
+    E = np.concatenate([np.broadcast_to(np.eye(2), (len(lam), 2, 2)), -X], axis=1)
+    C = (G1 @ E)[:, 2:]
+    Et = E.swapaxes(1, 2)
+    S2 = Et @ G2 @ E - 2 * C.swapaxes(1, 2) @ np.linalg.solve(G[:, 2:, 2:], C)
+    return S, Et @ G1 @ E, S2
+
+
+def _sums(S: Array, rho: ArrayLike) -> Array:
+    """SSR = v'Sv, v = (1, −ρ)', of S (…, 2, 2)."""
+    r = np.asarray(rho)
+    return S[..., 0, 0] - 2 * r * S[..., 0, 1] + r**2 * S[..., 1, 1]
+
+
+def _is_top(curve: Array) -> bool:
+    """Whether second derivatives are those of a maximum; not when they are NaN."""
+    return bool(curve[0, 0] < 0 and curve[0, 0] * curve[1, 1] > curve[0, 1] ** 2)
+
+
+def _uphill(slope: Array, curve: Array) -> Array:
+    """Newton's step, with every curvature turned downwards, so that it rises."""
+    sizes, axes = np.linalg.eigh(curve)
+    return axes @ ((axes.T @ slope) / np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max()))
+
+
+@dataclass(frozen=True, slots=True)
+class Surfaces:
+    """The surfaces of R samples, with Gram matrices (R, 2 + k, 2 + k), climbed together."""
+
+    gram0: Array
+    cross: Array
+    gram1: Array
+    logdet: LogDet
+    sample: TransformedSample
+    bounds: tuple[float, float]
 
     def best(self) -> tuple[Array, NDArray[np.bool_]]:
         """The highest maximum (R, 2) of each, and whether it is found; NaN, False: the sample needs a look of its own.
@@ -167,7 +245,9 @@ class Surface:
         """
         R, grid = len(self.gram0), np.linspace(*self.bounds, GRID)
         values = self._grid_values(grid)
-        which, *place = _peaks_of(values)
+        padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+        around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(3, 4))
+        which, *place = np.nonzero(values >= around)
         at, height, curve, inside = self._climb(which, np.stack([grid[place[0]], grid[place[1]]], axis=1))
         top = inside & _are_tops(curve)
         found, highest = np.full((R, 2), np.nan), np.full(R, -np.inf)
@@ -193,9 +273,7 @@ class Surface:
         return values
 
     def _climb(self, which: NDArray[np.intp], at: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-        """Where Newton's method uphill ends from a point (K, 2) of each chosen sample, ln L and second derivatives there,
-        and whether it arrived inside.
-        """
+        """As :meth:`Surface._climb`: where each ends, ln L and second derivatives there, and whether that is inside."""
         low, high = self.bounds
         margin = 1e-9 * (high - low)
         at = np.clip(at, low + margin, high - margin)
@@ -203,7 +281,7 @@ class Surface:
         left = np.arange(len(which))
         for _ in range(CLIMB_STEPS):
             here = at[left]
-            step = _uphill(slope[left], curve[left])
+            step = _all_uphill(slope[left], curve[left])
             room = np.where(step > 0, high - here, here - low) / np.maximum(np.abs(step), 1e-300)
             step *= np.minimum(1.0, SHARE_OF_WAY * room.min(axis=1))[:, None]
             sure = _are_tops(curve[left]) & ((slope[left] * step).sum(axis=1) < SURE_GAIN)
@@ -220,12 +298,11 @@ class Surface:
             if not len(left):
                 break
         inside = np.minimum(at - low, high - at).min(axis=1) > margin
-        return at, value, curve, inside & ((slope * _uphill(slope, curve)).sum(axis=1) < FLAT_GAIN)
+        return at, value, curve, inside & ((slope * _all_uphill(slope, curve)).sum(axis=1) < FLAT_GAIN)
 
     def _expansion(self, which: NDArray[np.intp], at: Array) -> tuple[Array, Array, Array]:
-        """ln L up to its constant (K,), its gradient and its second derivatives at a point (K, 2) of each chosen sample."""
-        chosen = slice(None) if self.gram0.ndim == 2 else which
-        S, S1, S2 = _partialled(self.gram0[chosen], self.cross[chosen], self.gram1[chosen], at[:, 1])
+        """As :meth:`Surface._expansion`, at a point (K, 2) of each chosen sample."""
+        S, S1, S2 = _partialled(self.gram0[which], self.cross[which], self.gram1[which], at[:, 1])
         v = np.stack([np.ones(len(at)), -at[:, 0]], axis=1)
         Sv, S1v, S2v = ((form @ v[:, :, None])[:, :, 0] for form in (S, S1, S2))
         ssr = (v * Sv).sum(axis=1)
@@ -241,51 +318,12 @@ class Surface:
         return value, slope, curve
 
 
-def _peaks_of(values: Array) -> tuple[NDArray[np.intp], ...]:
-    """Where values (R, a, b) beat their neighbours: which sample, and place."""
-    padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-    around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(3, 4))
-    return np.nonzero(values >= around)
-
-
-def _partialled(gram0: Array, cross: Array, gram1: Array, lam: Array) -> tuple[Array, Array, Array]:
-    """S, S′ and S″ (b, 2, 2) at each λ (b,), of one set of Gram matrices or of one (b, 2 + k, 2 + k) for each λ."""
-    at = lam[:, None, None]
-    G = gram0 - at * cross + at**2 * gram1
-    G1, G2 = 2 * at * gram1 - cross, 2 * gram1
-    X = np.linalg.solve(G[:, 2:, 2:], G[:, 2:, :2])
-    Xt = X.swapaxes(1, 2)
-    S = G[:, :2, :2] - Xt @ G[:, 2:, :2]
-    E = np.concatenate([np.broadcast_to(np.eye(2), (len(lam), 2, 2)), -X], axis=1)
-    C = (G1 @ E)[:, 2:]
-    Et = E.swapaxes(1, 2)
-    S2 = Et @ G2 @ E - 2 * C.swapaxes(1, 2) @ np.linalg.solve(G[:, 2:, 2:], C)
-    return S, Et @ G1 @ E, S2
-
-
-def _sums(S: Array, rho: ArrayLike) -> Array:
-    """SSR = v'Sv, v = (1, −ρ)', of S (…, 2, 2)."""
-    r = np.asarray(rho)
-    return S[..., 0, 0] - 2 * r * S[..., 0, 1] + r**2 * S[..., 1, 1]
-
-
-def _one(points: Array) -> NDArray[np.intp]:
-    """The one sample, for each point."""
-    return np.zeros(len(points), dtype=np.intp)
-
-
-def _alone(point: Point) -> tuple[NDArray[np.intp], Array]:
-    """One point of the one sample."""
-    return np.zeros(1, dtype=np.intp), np.array([point])
-
-
 def _are_tops(curve: Array) -> NDArray[np.bool_]:
-    """Whether second derivatives (K, 2, 2) are those of a maximum."""
     return (curve[:, 0, 0] < 0) & (curve[:, 0, 0] * curve[:, 1, 1] > curve[:, 0, 1] ** 2)
 
 
-def _uphill(slope: Array, curve: Array) -> Array:
-    """Newton's steps (K, 2), with every curvature turned downwards, so that they rise."""
+def _all_uphill(slope: Array, curve: Array) -> Array:
+    """As :func:`_uphill`, (K, 2)."""
     sizes, axes = np.linalg.eigh(curve)
     sizes = np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max(axis=1, keepdims=True))
     return (axes @ ((axes.swapaxes(1, 2) @ slope[:, :, None]) / sizes[:, :, None]))[:, :, 0]

@@ -27,7 +27,7 @@ import scipy
 from scipy import sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood import MODE_WINDOW, found_again, inner_interval, larger_first
+from spatial_zb.core.likelihood import MODE_WINDOW, WINDOW_ERRORS, inner_interval, larger_first
 from spatial_zb.core.logdet.factors import random_signs
 from spatial_zb.core.logdet.traces import (
     BLOCK,
@@ -96,22 +96,25 @@ def maximise_random(profile: RandomProfile, lag_y: bool, lag_error: bool) -> Ran
 
 
 def _modes_near_rough(profile: RandomProfile, bounds: list[tuple[float, float]]) -> list[Array]:
-    """Maxima where determinants are dear (:func:`~spatial_zb.core.likelihood.found_again`)."""
-    rough, free = (
-        replace(profile, logdet=profile.logdet.rough),
-        [i for i in (0, 1) if bounds[i][0] < bounds[i][1]],
-    )
-    starts = _apart(_climb(rough, start, bounds) for start in _starts(rough, bounds))
-    return _apart(
-        found_again(
-            starts,
-            lambda start: _spread(rough, start, free),
-            bounds,
-            free,
-            profile.logdet.cover,
-            lambda start, windows: _climb(profile, start, windows),
-        )
-    )
+    """Maxima where determinants are dear: found on an approximate likelihood, climbed again on the exact one.
+
+    Exact determinants are made in a window of six standard errors around each. None where one lies at an end of ρ or λ, or
+    is not found again in its window: the whole interval is then searched exactly.
+    """
+    rough, found = replace(profile, logdet=profile.logdet.rough), []
+    for start in _apart(_climb(rough, start, bounds) for start in _starts(rough, bounds)):
+        free = [i for i in (0, 1) if bounds[i][0] < bounds[i][1]]
+        if any(start[i] in bounds[i] for i in free):
+            return []
+        windows = list(bounds)
+        for i, reach in zip(free, WINDOW_ERRORS * _spread(rough, start, free), strict=True):
+            windows[i] = max(bounds[i][0], start[i] - reach), min(bounds[i][1], start[i] + reach)
+            profile.logdet.cover(*windows[i])
+        top = _climb(profile, start, windows)
+        if any(top[i] in windows[i] for i in free):
+            return []
+        found.append(top)
+    return _apart(found)
 
 
 def _spread(profile: RandomProfile, point: Array, free: list[int]) -> Array:

@@ -405,6 +405,6 @@ def regime_rows(fit: Fit, design: ShapeDesign) -> ShapeSource:
     spec, fixed = fit.spec, fit.spec.fixed_effects
     if spec.lag_y and "rho" not in spec.common:
         return RegimeRows(fit, design)
-    terms = [name for name in fit.params.index if name not in ("rho", "sigma2")]
+    terms = [name for name in fit.params.index if name not in ("rho", "sigma2")][fixed == "none" :]
     plain = DurbinSpec(spec.y, terms, spec.lag_y, [], fixed_effects=fixed)
     return ShapeSource(fit, replace(design, spec=plain))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.notes import FitWords
 from spatial_zb.base.printing import Printed
-from spatial_zb.base.results import OF_THE_SOLUTION, Degrees
+from spatial_zb.base.results import Degrees
 from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.errors import Errors, correlation_test
 from spatial_zb.core.system import coefficient_matrices, within_residuals
@@ -27,7 +27,7 @@ from spatial_zb.core.system.identification import (
     kind_of,
 )
 from spatial_zb.core.unit_rows import RowErrors
-from spatial_zb.models.fit import NOT_CONVERGED, Estimates
+from spatial_zb.models.fit import NOT_CONVERGED, OF_THE_SOLUTION, Estimates
 from spatial_zb.models.system.design import SystemDesign, instrument_columns
 from spatial_zb.models.system.spec import SystemSpec
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
-from spatial_zb.base.results import OF_THE_SOLUTION
 from spatial_zb.base.text import Text
 from spatial_zb.report.tables.layouts.common import (
     ERROR_COLUMN,
@@ -382,11 +381,14 @@ def _fact_row(label: Text, columns: Sequence[_Column], read: Callable, style: Ta
     return body(label, *cells)
 
 
+_OF_THE_SOLUTION = {*OF_A_LIKELIHOOD, "r2_within", "sigma2"}
+
+
 def _fact(name: str, style: TableStyle) -> Callable[[Mapping], Cell]:
     """Read a number of ``glance()``; what only a solution has is "n.c." without one."""
 
     def read(facts: Mapping) -> Cell:
-        if name in OF_THE_SOLUTION and not facts.get("converged", True):
+        if name in _OF_THE_SOLUTION and not facts.get("converged", True):
             return WORDS["not_computed"]
         value = facts.get(name)
         if name.startswith("n") or name == "rows":
