@@ -3,6 +3,9 @@
 from itertools import product
 
 import numpy as np
+from scipy import linalg
+
+from spatial_zb.core.likelihood import shape, shape_covariance, shape_rows
 
 
 class Dense:
@@ -113,3 +116,18 @@ class Dense:
             else:
                 pairs += 2 * np.outer(terms, terms)
         return factor * own.T @ own + factor**2 * pairs
+
+
+def take_the_sparse_road(monkeypatch):
+    """No filter and no effect is dense; probes are rows of ±1 at right angles, which leave no error in traces."""
+
+    def hadamard(_, size):
+        return linalg.hadamard(size[1])[: size[0]].astype(float)
+
+    monkeypatch.setattr(shape_rows, "DENSE_PERIOD", 5)
+    monkeypatch.setattr(shape, "DENSE_EFFECTS", 0)
+    monkeypatch.setattr(shape, "SIGNS", (64, 64))
+    for name in ("PROBES", "PAIR_PROBES"):
+        monkeypatch.setattr(shape_covariance, name, 64)
+    for module in (shape, shape_covariance):
+        monkeypatch.setattr(module, "random_signs", hadamard)

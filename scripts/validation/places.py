@@ -8,16 +8,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.spatial import Delaunay, cKDTree
 
 import spatial_zb as zb
 
-__all__ = ["KINDS", "LEVEL", "OUT", "PERIODS", "ROOT", "SIZES", "complete", "maybe", "weights"]
+__all__ = ["KINDS", "LARGE", "LEVEL", "OUT", "PERIODS", "ROOT", "SIZES", "complete", "maybe", "weights"]
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "docs" / "validation"
 #: Cities of Zhejiang, cities of the delta, counties of Zhejiang.
 SIZES = (11, 41, 90)
+#: Places of a plane, for what is of more units than there are cities.
+LARGE = 1000
 KINDS = ("contiguity", "inverse distance")
 PERIODS = 11
 LEVEL = 0.95
@@ -27,8 +32,11 @@ LEVEL = 0.95
 def weights(n: int, kind: str) -> zb.Weights:
     """Row-normalised W of the cities of Zhejiang (11), of the delta (41) or of the counties (90).
 
-    ``kind``: one of :data:`KINDS`, or ``nearest 4``, which is not symmetric.
+    ``kind``: one of :data:`KINDS`, or ``nearest 4``, which is not symmetric. Of :data:`LARGE` units: places drawn in a
+    square, neighbours by triangles or the nearest four.
     """
+    if n == LARGE:
+        return _of_places(kind).standardise("row")
     regions = zb.read_regions(
         ROOT / "shapefiles" / ("zhejiang_counties.shp" if n == 90 else "delta_cities.shp")
     )
@@ -41,6 +49,17 @@ def weights(n: int, kind: str) -> zb.Weights:
         if kind.startswith("nearest"):
             return zb.weights.knn(regions, int(kind.split()[1])).standardise("row")
     return zb.weights.inverse_distance(regions).standardise("row")
+
+
+def _of_places(kind: str) -> zb.Weights:
+    places = np.random.default_rng(LARGE).uniform(size=(LARGE, 2))
+    if kind.startswith("nearest"):
+        near = cKDTree(places).query(places, int(kind.split()[1]) + 1)[1][:, 1:]
+        starts, ends = np.arange(LARGE + 1) * near.shape[1], near.ravel()
+    else:
+        starts, ends = Delaunay(places).vertex_neighbor_vertices
+    links = sparse.csr_array((np.ones(len(ends)), ends, starts), shape=(LARGE, LARGE))
+    return zb.as_weights(links, ids=[f"u{i:04d}" for i in range(LARGE)], label=kind)
 
 
 def complete(

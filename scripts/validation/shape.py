@@ -36,7 +36,7 @@ from spatial_zb.models.system import _fit_instrumental
 from spatial_zb.models.system.design import SystemDesign, design_of_rows
 from spatial_zb.weights.periods import row_blocks
 
-from .places import OUT, SIZES, complete, weights
+from .places import LARGE, OUT, SIZES, complete, weights
 from .verdicts import shape_verdicts
 
 TABLE, VERDICTS = OUT / "shape.csv", OUT / "shape_verdicts.csv"
@@ -87,6 +87,9 @@ def design() -> list[Cell]:
     cells += [(name, model, "iid", *size) for model in INSTRUMENTAL for name in shapes for size in larger]
     cells += [("late 50 %", model, "AR 0.7", *size) for model in INSTRUMENTAL for size in larger]
     cells += [("late 50 %", "system, 3SLS", "iid", *size) for size in larger]
+    cells += [
+        ("late 50 %", model, errors, LARGE, 4) for model in ("SEM", "SAC") for errors in ("iid", "AR 0.7")
+    ]
     return cells
 
 
@@ -173,8 +176,10 @@ def noise(cell: Cell, rng: np.random.Generator, count: int) -> NDArray[np.float6
 
 
 def counts(cell: Cell) -> tuple[int, int]:
-    """Shapes and panels of a cell: few where errors differ, by instruments fewer shapes as well."""
-    _, model, errors, _, T = cell
+    """Shapes and panels of a cell: few where errors differ or units are many, by instruments fewer shapes as well."""
+    _, model, errors, n, T = cell
+    if n == LARGE:
+        return FEW, 100
     if (model, T) not in PANELS:
         return FEW, 400
     return MANY, PANELS[model, T] if errors == "iid" else 240
@@ -195,7 +200,7 @@ def panels(cell: Cell, replications: int, shapes: int) -> Iterator[tuple[str, Fo
             continue
         there = world.there
         x = np.stack([noise(cell, rng, 1)[0] + rng.standard_normal(n) for _ in range(2)], axis=-1)[there]
-        shape, less = shape_of(world, x, model), dropped(world)
+        shape, less = shape_of(world, x, model), dropped(world) if n < LARGE else None
         kept = world.kept[np.nonzero(there)[1]]
         smaller = shape_of(less, x[kept], model) if less is not None else None
         mean = x @ BETA + (world.Wx.matrix @ x @ THETA if model == "SDM" else 0.0)
@@ -395,7 +400,9 @@ def estimated(shape: Shape, y: NDArray[np.float64], Wx: RowWeights, errors: str)
     if not found.solved:
         return None
     point, k = ShapePoint(found), shape.Z.shape[1]
-    cov, positive = shape_cov(point, "information" if errors == "iid" else "cr2", None)
+    cov, positive = shape_cov(
+        point, "information" if errors == "iid" else "cr2" if shape.few else "cr1", None
+    )
     if not positive or cov is None:
         return None
     names = ["beta", "", "theta", ""][:k] + ["rho"] * (shape.W is not None) + ["lam"] * (shape.V is not None)
@@ -418,7 +425,7 @@ def estimated(shape: Shape, y: NDArray[np.float64], Wx: RowWeights, errors: str)
                 gradients[name][2] = slopes[0, at, 1]
             values[name] = float(effects[0, at])
     out = {}
-    clusters = clusters_at(point) if errors != "iid" else None
+    clusters = clusters_at(point) if errors != "iid" and shape.few else None
     for name, g in gradients.items():
         df = None if clusters is None else clusters.degrees(g[: k + 1])
         q = float(np.ravel(quantile(0.025, None if df is None else np.atleast_1d(df)))[0])

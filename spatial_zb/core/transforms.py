@@ -265,6 +265,11 @@ class EffectSpace:
         """[U, C] (N, r), dense."""
         return np.hstack([self.U.toarray(), self.others])
 
+    @property
+    def entries(self) -> sparse.csr_array:
+        """[U, C] (N, r), sparse."""
+        return sparse.csr_array(sparse.hstack([self.U, sparse.csr_array(self.others)]))
+
     def off(self, values: Array) -> Array:
         """Mv: rows (N,) or (N, m) off the effects."""
         if not self.rank:

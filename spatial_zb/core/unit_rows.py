@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,11 @@ from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import COLLINEAR, LEAST_SEEN, NOTHING_LEFT
+
+#: A column whose squares off its mean are below this share of the others is constant.
+CONSTANT = 1e-12
+#: Units whose rows are solved for at a time.
+TOGETHER = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,50 +124,6 @@ def _own_blocks(
         same = columns[:, :, None, a] == columns[:, None, :, b]
         A -= same * values[:, :, None, a] * values[:, None, :, b]
     return rows, A
-
-
-def probed_pairs(
-    number: NDArray[np.intp],
-    e: Array,
-    ways: tuple[Callable[[Array], Array], Callable[[Array], Array]],
-    diagonal: Array,
-    C: Array,
-    k: float,
-    signs: Array,
-) -> tuple[Array, Array]:
-    """Y_ii (n,) of Y = E'(sym(MGM) − kM)E, and of every probe |(Y − diag Y)v|², whose mean is Σ_{i≠j} Y_ij².
-
-    As :func:`spatial_zb.core.likelihood.shape_rows.between_units` without a matrix of n × n: E has the residuals of each
-    unit in a column, and U'E = 0, so that M = I − CC' there.
-
-    Parameters
-    ----------
-    number, e
-        (N,) the unit 0, 1, … of each row, and residuals off the effects.
-    ways, diagonal
-        v ↦ Gv and v ↦ G'v of rows (N, m), and diag G (N,).
-    C, k
-        (N, c) what units share of the effects, orthonormal; what is taken off for σ².
-    signs
-        (n, probes) of ±1.
-    """
-    n, (ahead, back) = len(signs), ways
-
-    def by_unit(values: Array) -> Array:
-        out = np.zeros((n, values.shape[1]))
-        np.add.at(out, number, e[:, None] * values)
-        return out
-
-    GC = ahead(C)
-    onto, forth, inner = by_unit(C), by_unit((GC + back(C)) / 2), C.T @ GC
-    inner = (inner + inner.T) / 2 + k * np.eye(C.shape[1])
-    squares = np.bincount(number, weights=e**2, minlength=n)
-    own = np.bincount(number, weights=diagonal * e**2, minlength=n) - k * squares
-    own += (onto * (onto @ inner - 2 * forth)).sum(axis=1)
-    moved = e[:, None] * signs[number]
-    image = by_unit((ahead(moved) + back(moved)) / 2) - (k * squares + own)[:, None] * signs
-    image += onto @ (inner @ (onto.T @ signs) - forth.T @ signs) - forth @ (onto.T @ signs)
-    return own, (image**2).sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,9 +285,13 @@ def row_errors(
     X: Array,
     own: tuple[NDArray[np.intp], Array],
     shared: Array,
+    left: tuple[NDArray[np.intp], Array] | None = None,
 ) -> RowErrors:
-    """Residuals e (N,) with the numbers of their units and periods; the others as in :func:`row_clusters`."""
-    rows, A = _own_blocks(unit, own)
+    """Residuals e (N,) with the numbers of their units and periods; the others as in :func:`row_clusters`.
+
+    ``left``: rows (n, S) of some units and what all effects leave of them (n, S, S), where effects are no unit's alone.
+    """
+    rows, A = _own_blocks(unit, own) if left is None else left
     kept = np.flatnonzero(np.trace(A, axis1=1, axis2=2) > NOTHING_LEFT)
     rows, A = rows[kept], A[kept]
     there = rows >= 0
@@ -333,6 +299,24 @@ def row_errors(
     when = np.where(there, period[rows], -1)
     within = bool(own[0].shape[1])
     return RowErrors(np.where(there, e[rows], 0.0), when, A, Q, int(period.max()) + 1, within, kept)
+
+
+def left_of_some(
+    unit: NDArray[np.intp], most: int, D: sparse.csr_array, solve: Callable[[Array], Array]
+) -> tuple[NDArray[np.intp], Array]:
+    """Rows (n, S) of at most so many units, evenly spaced, and I − D(D'D)⁻¹D' of each, ``solve`` being v ↦ (D'D)⁻¹v."""
+    numbers = np.unique(unit)
+    chosen = numbers[np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(int)]
+    at = np.flatnonzero(np.isin(unit, chosen))
+    rows, A = _own_blocks(unit[at], (np.zeros((len(at), 0), dtype=np.intp), np.zeros((len(at), 0))))
+    for first in range(0, len(rows), TOGETHER):
+        some = slice(first, first + TOGETHER)
+        own = D[at[rows[some].ravel()]]
+        inside = own @ solve(np.asarray(own.T.toarray()))
+        for i, block in enumerate(np.split(np.arange(len(inside)), len(rows[some]))):
+            there = rows[some][i] >= 0
+            A[first + i] -= inside[np.ix_(block, block)] * np.outer(there, there)
+    return np.where(rows >= 0, at[rows], -1), A
 
 
 def row_moran(u: Array, Q: Array, W: sparse.csr_array) -> tuple[float, float, float]:
@@ -353,3 +337,41 @@ def row_moran(u: Array, Q: Array, W: sparse.csr_array) -> tuple[float, float, fl
     variance = 2 * (second - 2 * mean * cross + mean**2 * squared) / size**2 * d / (d + 2)
     scale = n / W.sum()
     return scale * float(u @ (W @ u) / (u @ u)), scale * mean, float(scale * np.sqrt(variance))
+
+
+def row_places(W: sparse.csr_array, unit: NDArray[np.intp], timed: bool) -> Array:
+    """Columns (n, q), off their means, that the diagonal of MGM begins with: means by unit of (W²)_ii, and of ι'W.
+
+    As :func:`spatial_zb.core.likelihood.errors.places`, ``W`` (N, N) that of all rows; the second with effects of periods
+    (``timed``). Columns that are constant are left out.
+    """
+    counts = np.bincount(unit)
+    rows = [np.asarray(W.multiply(W.T).sum(axis=1)).ravel()]
+    rows += [np.asarray(W.sum(axis=0)).ravel()] if timed else []
+    means = [np.bincount(unit, weights=row) / counts for row in rows]
+    off = [mean - mean.mean() for mean in means]
+    kept = [c for c, mean in zip(off, means, strict=True) if c @ c > CONSTANT * (mean @ mean)]
+    return np.stack(kept, axis=1) if kept else np.empty((len(counts), 0))
+
+
+class RowLag(Protocol):
+    """G of all rows, block-diagonal by period: its diagonal (N,), Gv and G'v."""
+
+    @property
+    def diagonal(self) -> Array: ...
+    def ahead(self, values: Array) -> Array: ...
+    def back(self, values: Array) -> Array: ...
+
+
+def row_feedback(G: RowLag, unit: NDArray[np.intp], U: sparse.csr_array, C: Array) -> Array:
+    """What ties variances of units to ρ̂ (n,): Σ_t (MGM)_it over Σ_t M_it, M = I − UU' − CC'.
+
+    ``U`` (N, r) has one unit in a column, ``C`` (N, c) is any other part of an orthonormal basis. UU' and G meet on the
+    diagonal of G alone.
+    """
+    g, GC, GtC = G.diagonal, G.ahead(C), G.back(C)
+    h = np.asarray(U.multiply(U).sum(axis=1)).ravel()
+    twice = sparse.csr_array(U.T @ (sparse.diags_array(g) @ U))
+    own = g * (1 - 2 * h) + np.asarray((U @ twice).multiply(U).sum(axis=1)).ravel()
+    own += (C * (U @ (U.T @ (GC + GtC)) + C @ (C.T @ GC).T - GC - GtC)).sum(axis=1)
+    return np.bincount(unit, weights=own) / np.bincount(unit, weights=1 - h - (C**2).sum(axis=1))

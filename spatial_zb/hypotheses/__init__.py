@@ -20,11 +20,11 @@ from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import tests as core
-from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, ShapeScore, estimate_at
+from spatial_zb.core.likelihood.shape import DENSE_EFFECTS, Shape, ShapeEstimate, ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint
-from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, RowWeights, row_feedback, row_places
+from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, RowWeights
 from spatial_zb.core.transforms import FixedEffects
-from spatial_zb.core.unit_rows import row_moran
+from spatial_zb.core.unit_rows import row_feedback, row_moran, row_places
 from spatial_zb.data.panel import Panel, require_panel
 from spatial_zb.hypotheses.case import TESTS, Case, Likelihood, effects_words, quiet_design
 from spatial_zb.hypotheses.nulls import GROUPS, bootstrap_p_values, run_tests
@@ -34,7 +34,6 @@ from spatial_zb.inference.bootstrap.static import ShapeSource
 from spatial_zb.models.design import Design, build_design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.shape import (
-    DENSE_EFFECTS,
     Lags,
     ShapeDesign,
     build_shape,
@@ -323,7 +322,7 @@ class ShapeCase(Case):
     def places(self) -> tuple[Array, Array]:
         W, unit, effects = self.lag_y, self.shape.unit, self.shape.effects
         feedback = row_feedback(RowFilter(W, self.rho), unit, effects.U, effects.others)
-        return row_places(W, unit, self.period_means), feedback
+        return row_places(W.matrix, unit, self.period_means), feedback
 
     def lag_error_tests(self) -> core.LagErrorTests:
         """Where λ is not to be had, that of the lag alone."""

@@ -128,7 +128,7 @@ def _score_set(fit: Fit, design: ShapeDesign, term: str, level: float, replicate
     """All values that the score does not reject: there is no likelihood of a panel of any shape."""
     weights = design.shape.W or design.shape.V
     assert weights is not None, "there is a spatial coefficient"
-    if replicates or not weights.dense:
+    if replicates or not design.shape.few:
         raise SpecificationError(
             f"In a panel of this shape the set is by the score and χ², for periods of at most {DENSE_PERIOD} units: leave "
             "replicates out, and with more units read fit.conf_int().",

@@ -13,7 +13,7 @@ from scipy import sparse
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.shape_rows import RowWeights, row_places
+from spatial_zb.core.likelihood.shape_rows import RowWeights
 from spatial_zb.core.system import Links, SystemArrays
 from spatial_zb.core.system.moments import (
     Instruments,
@@ -25,7 +25,7 @@ from spatial_zb.core.system.moments import (
 )
 from spatial_zb.core.system.sets import SCORE_CLUSTERS
 from spatial_zb.core.transforms import EffectSpace, TransformedSample, demean, spatial_lag
-from spatial_zb.core.unit_rows import RowErrors, row_errors
+from spatial_zb.core.unit_rows import RowErrors, row_errors, row_places
 from spatial_zb.models.design import ABSORBED, Design, stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.shape import REASONS, ShapeDesign, placed
@@ -230,7 +230,7 @@ class Rows:
     def places(self) -> Array:
         """What of W variances of units are held against, (n, q)."""
         unit = np.nonzero(self.present)[1]
-        return row_places(self.weights, unit, self.effects.others.shape[1] > 0)
+        return row_places(self.weights.matrix, unit, self.effects.others.shape[1] > 0)
 
     def grouped(self, basis: Array) -> tuple[tuple[sparse.csr_array, Array], ...]:
         """Each W_t that differs, with the instruments (T_t, n_t, q) of its periods."""

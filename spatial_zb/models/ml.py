@@ -30,15 +30,15 @@ from spatial_zb.core.likelihood.errors import (
 )
 from spatial_zb.core.likelihood.score import lean_of
 from spatial_zb.core.likelihood.shape import ShapeScore, estimate_at
-from spatial_zb.core.likelihood.shape_covariance import ShapePoint, expected_derivative
-from spatial_zb.core.likelihood.shape_rows import RowFilter, row_feedback, row_places
+from spatial_zb.core.likelihood.shape_covariance import ShapePoint, expected_derivative, score_variance
+from spatial_zb.core.likelihood.shape_rows import RowFilter
 from spatial_zb.core.transforms import (
     CrossProducts,
     TransformedSample,
     column_basis,
     cross_products,
 )
-from spatial_zb.core.unit_rows import RowErrors, row_errors
+from spatial_zb.core.unit_rows import RowErrors, left_of_some, row_errors, row_feedback, row_places
 from spatial_zb.models.certainty import (
     Certainty,
     Evaluated,
@@ -79,6 +79,8 @@ from spatial_zb.models.spec import (
 )
 from spatial_zb.weights.matrix import Weights
 
+#: Units that are looked at for correlation over time where it takes solves for each.
+SEEN = 300
 #: Up to this many units the size of n itself is worth a warning (docs/validation/study.md: n = 11 covers 90–94 %).
 SMALL_N = 30
 
@@ -103,6 +105,8 @@ TIED_P, TIED_SHIFT = 0.05, 0.25
 #: that last so long (docs/validation/robust_score.md).
 FEW_CITIES, STRONG, LASTING, SHORT, CITIES, HINT = 20, 0.75, 0.5, 4, 100, 0.04
 UNITS_OF_BOTH = 60
+#: Share of a standard error that random probes may leave in an estimate before it is said.
+PROBED = 0.01
 #: Bias of ρ̂ or λ̂ from which it is said: in simulations θ̂ is off by 0.02 from there (docs/validation/shape.md).
 LEAN = 0.01
 #: How many times these p-values the screen lets pass, which knows residuals less exactly.
@@ -256,22 +260,27 @@ def notes_on_correlation(errors: Errors | RowErrors, covariance: str) -> list[No
 
 
 def errors_of_rows(point: ShapePoint) -> RowErrors:
-    """The same of a panel of any shape."""
-    shape, space = point.found.score.shape, point.space
+    """The same of a panel of any shape; of some units where λ mixes the effects of very many."""
+    shape, at = point.found.score.shape, point.found.at
     period = np.repeat(np.arange(len(shape.starts) - 1), np.diff(shape.starts))
     X = np.column_stack([point.BZ, point.mean])
+    if point.found.lam and not shape.few:
+        none = np.zeros((len(period), 0))
+        left = left_of_some(shape.unit, SEEN, at.apply(shape.effects.entries), at.gram.solve)
+        return row_errors(shape.unit, period, point.found.e, X, (none.astype(np.intp), none), none, left)
+    space = point.space
     return row_errors(shape.unit, period, point.found.e, X, (space.columns, space.values), space.others)
 
 
 def notes_on_rows(point: ShapePoint, covariance: str) -> list[Note]:
     """As :func:`notes_on_errors`, of a panel of any shape."""
     errors, shape = errors_of_rows(point), point.found.score.shape
-    notes = notes_on_lean(point)
+    notes = notes_on_lean(point) + notes_on_probes(point)
     notes += notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
     W, found = shape.W or shape.V, point.found
-    if (shape.W is None) == (shape.V is None) or W is None or 1 + errors.within >= errors.T or not W.dense:
+    if (shape.W is None) == (shape.V is None) or W is None or 1 + errors.within >= errors.T or not shape.few:
         return notes
-    columns = row_places(W, shape.unit, shape.effects.others.shape[1] > 0)
+    columns = row_places(W.matrix, shape.unit, shape.effects.others.shape[1] > 0)
     F, q, left, p = place_of(errors, columns[errors.units])
     if not p < TIED_P:
         return notes
@@ -317,6 +326,22 @@ def leans(of: str, by: float, share: float) -> Text:
         f"move with it; {beside} takes it off (spatial-zb docs validation/shape)",
         f"相对于系数个数行数偏少，{of}约偏{by:+.2f}（{share:.1f}个标准误），其他系数随之偏移；{beside}可消去此偏误"
         "（spatial-zb docs validation/shape）",
+    )
+
+
+def notes_on_probes(point: ShapePoint) -> list[Note]:
+    """Whether random probes of tr(MF) leave more than PROBED of a standard error in ρ̂ and λ̂."""
+    left = point.found.at.trace_error(point.found.rho)
+    share = left / float(score_variance(point)[point.k, point.k]) ** 0.5 if left else 0.0
+    return [probed_score(share)] if share > PROBED else []
+
+
+@Kind
+def probed_score(share: float) -> Text:
+    """What random probes of a trace in the score leave in the estimates."""
+    return Text(
+        f"in a panel this large ρ and λ are found with random probes, which leave {share:.1%} of a standard error in them",
+        f"面板很大，ρ与λ借助随机探针求得，由此带来的误差为标准误的{share:.1%}",
     )
 
 

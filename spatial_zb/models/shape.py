@@ -65,8 +65,6 @@ REASONS = {
     "effects": Text("effects beside those of units and periods", "个体、时间以外的固定效应"),
     "rows of W": Text("time effects, and rows of W that do not sum to one", "有时间效应而W的行和不为一"),
 }
-#: λ is estimated while effects times rows are at most so many numbers, which are held several times.
-DENSE_EFFECTS = 2e7
 #: Up to this many units SAC and GNS off balanced panels are said to be weak (docs/validation/shape.md).
 WEAK_PAIR = 30
 
@@ -218,12 +216,6 @@ def build_shape(spec: DurbinSpec, panel: Panel, lags: Lags, reasons: tuple[str, 
         Z = np.hstack([np.ones((len(y), 1)), Z])
     effects = effect_space(effect_columns(spec.effects, panel, there), unit)
     own, error = (rows[name] if on else None for name, on in (("y", spec.lag_y), ("error", spec.lag_error)))
-    if error is not None and not (error.dense and len(y) * max(effects.rank, 1) <= DENSE_EFFECTS):
-        raise SpecificationError(
-            f"With {len(y):,} rows and {effects.rank:,} effects in this shape λ is not estimated. Leave lag_error out (an "
-            "SDM has the SEM as a special case).",
-            f"此形态的面板有{len(y):,}行、{effects.rank:,}个固定效应，不估计λ。请去掉lag_error（SDM以SEM为特例）。",
-        )
     Wy = rows["y"].matrix @ y
     off = effects.off(y), effects.off(Wy), effects.off(Z)
     basis = checked_columns(
@@ -329,14 +321,18 @@ def _check_size(shape: Shape, covariance: Covariance) -> None:
             f"covariance must be one of {listed(allowed)} for a panel of this shape, not {covariance!r}.",
             f"此形态面板的covariance须为{listed_zh(allowed)}之一，而不是{covariance!r}。",
         )
-    weights, rows = shape.W or shape.V, len(shape.Z)
-    wide = weights is not None and not weights.dense
-    if (wide and covariance in ("sandwich", "cr2")) or (covariance == "sandwich" and rows > PAIRED_ROWS):
+    if covariance == "sandwich" and not (shape.few and len(shape.Z) <= PAIRED_ROWS):
         raise SpecificationError(
-            f'covariance="{covariance}" in this shape of panel is for periods of up to {DENSE_PERIOD} units (and "sandwich" '
-            f'for {PAIRED_ROWS:,} rows). Use "cluster", "information", "driscoll_kraay" or "conley".',
-            f'此形态的面板用covariance="{covariance}"时，每期至多{DENSE_PERIOD}个地区（"sandwich"至多{PAIRED_ROWS:,}行）。'
+            f'covariance="sandwich" in this shape of panel is for {PAIRED_ROWS:,} rows and periods of up to {DENSE_PERIOD} '
+            'units. Use "cluster", "information", "driscoll_kraay" or "conley".',
+            f'此形态的面板用covariance="sandwich"时，至多{PAIRED_ROWS:,}行、每期至多{DENSE_PERIOD}个地区。'
             '请用"cluster"、"information"、"driscoll_kraay"或"conley"。',
+        )
+    if not (shape.few or shape.V is None) and corrects_leverage(covariance, len(np.unique(shape.unit))):
+        raise SpecificationError(
+            f'With λ and {shape.effects.rank:,} effects CR2 is not computed (covariance="{covariance}"). Use "cr1": with '
+            "many units both are nearly the same.",
+            f'含λ与{shape.effects.rank:,}个效应时不算CR2（covariance="{covariance}"）。请用"cr1"：地区多时两者相近。',
         )
 
 

@@ -2,14 +2,16 @@
 
 import gc
 import weakref
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy import linalg, sparse
-from shape_oracle import Dense
+from shape_oracle import Dense, take_the_sparse_road
 
 from spatial_zb.core.likelihood import score as scores
-from spatial_zb.core.likelihood.covariance import sandwiched
+from spatial_zb.core.likelihood import shape_covariance
+from spatial_zb.core.likelihood.covariance import concentrated, sandwiched
 from spatial_zb.core.likelihood.impacts import row_multipliers
 from spatial_zb.core.likelihood.score import lean_of
 from spatial_zb.core.likelihood.shape import Shape, ShapeScore, estimate_at, shape_estimate
@@ -18,7 +20,6 @@ from spatial_zb.core.likelihood.shape_covariance import (
     any_law_meat,
     cluster_meat,
     clusters_at,
-    concentrated,
     expected_derivative,
     observed_derivative,
     period_meat,
@@ -26,7 +27,6 @@ from spatial_zb.core.likelihood.shape_covariance import (
 )
 from spatial_zb.core.likelihood.shape_rows import row_weights
 from spatial_zb.core.transforms import effect_space
-from spatial_zb.core.unit_rows import probed_pairs
 
 #: Central differences of scores of some tens, at steps of 1e-5.
 DIFFERENCED = 2e-6
@@ -228,7 +228,8 @@ def test_any_law_and_periods_by_loops():
     mixed = linear.T @ quadratic
     expected = score_variance(point) + third * (mixed + mixed.T) + fourth * quadratic.T @ quadratic
     np.testing.assert_allclose(any_law_meat(point), expected, rtol=1e-8, atol=1e-8)
-    columns = np.column_stack([M @ B @ dense.Z, M @ B @ dense.W @ y, H @ e, e / (2 * s2)]) * e[:, None] / s2
+    columns = np.column_stack([M @ B @ dense.Z, M @ B @ dense.W @ y, M @ H @ e, e / (2 * s2)])
+    columns *= e[:, None] / s2
     sums = np.array([columns[a:b].sum(axis=0) for a, b in zip(shape.starts, shape.starts[1:], strict=False)])
     sums -= sums.mean(axis=0)
     meat = sum(
@@ -329,30 +330,41 @@ def test_intervals_cover_in_uneven_panels(kind):
     assert abs(np.mean(off)) < 0.08
 
 
-def test_pairs_of_units_from_probes_are_those_of_dense_blocks():
-    """Own terms exactly, sums of squares over pairs with all signs of few units; over every sign vector they are exact."""
-    from itertools import product
+@pytest.mark.parametrize(
+    ("kind", "model", "row"), [*CASES, ("two_way", "SEM", False), ("time", "SAC", False)]
+)
+def test_the_sparse_road_is_the_dense_one(kind, model, row, monkeypatch):
+    """Factors of D'B'BD and probes give the roots, traces and Ω of dense columns: any effects, W by period, V of its own."""
+    shape, y, _ = make(3, kind, model, row)
+    found = shape_estimate(shape, y)
+    traces, omega = ShapePoint(found).traces, score_variance(ShapePoint(found))
+    take_the_sparse_road(monkeypatch)
+    shape, y, _ = make(3, kind, model, row)
+    assert not shape.few
+    other = shape_estimate(shape, y)
+    assert (other.rho, other.lam) == pytest.approx((found.rho, found.lam), abs=EXACT)
+    np.testing.assert_allclose(other.delta, found.delta, atol=EXACT * 10)
+    probed = ShapePoint(other).traces
+    for name in set(traces.__slots__) - {"excess_of_error", "probe_error", "slope_h"}:
+        assert getattr(probed, name) == pytest.approx(getattr(traces, name), abs=1e-7), name
+    assert probed.slope_h == pytest.approx(traces.slope_h, rel=1e-5)
+    np.testing.assert_allclose(score_variance(ShapePoint(other)), omega, rtol=1e-7, atol=1e-7)
 
-    rng = np.random.default_rng(4)
-    n, T = 6, 4
-    there = rng.random((T, n)) > 0.2
-    period, unit = np.nonzero(there)
-    number = np.unique(unit, return_inverse=True)[1]
-    N, n = len(unit), int(number.max()) + 1
-    G = rng.standard_normal((N, N)) * (period[:, None] == period)
-    U = (number[:, None] == np.arange(n)) / np.sqrt(np.bincount(number))
-    D = (period[:, None] == np.arange(T)).astype(float)
-    left, size, _ = np.linalg.svd(D - U @ (U.T @ D), full_matrices=False)
-    C = left[:, size > 1e-9]
-    M = np.eye(N) - U @ U.T - C @ C.T
-    e, k = M @ rng.standard_normal(N), 0.3
-    E = e[:, None] * (number[:, None] == np.arange(n))
-    MGM = M @ G @ M
-    Y = E.T @ ((MGM + MGM.T) / 2 - k * M) @ E
-    signs = np.array(list(product((-1.0, 1.0), repeat=n))).T
-    own, squares = probed_pairs(number, e, (lambda v: G @ v, lambda v: G.T @ v), np.diag(G), C, k, signs)
-    np.testing.assert_allclose(own, np.diag(Y), atol=1e-12)
-    assert squares.mean() == pytest.approx((Y**2).sum() - (np.diag(Y) ** 2).sum())
+
+@pytest.mark.parametrize("model", ["SAR", "SEM", "SAC"])
+def test_pairs_of_units_from_probes_are_those_of_dense_blocks(model, monkeypatch):
+    """Clustered variances from every ±1 vector of nine units, less the noise that so many random ones would leave."""
+    shape, y, _ = make(4, "two_way", model)
+    point = ShapePoint(shape_estimate(shape, y))
+    exact, e = cluster_meat(point, point.found.e, 9 / 8), point.found.e
+    assert point.traces.probe_error == 0.0
+    signs = np.array(list(product((-1.0, 1.0), repeat=9))).T
+    monkeypatch.setattr(shape_covariance, "random_signs", lambda _, size: signs)
+    monkeypatch.setattr(shape_covariance, "PAIR_PROBES", 512)
+    point.found.score.shape.__dict__["few"] = False
+    np.testing.assert_allclose(
+        cluster_meat(point, e, 9 / 8), exact, rtol=0.01, atol=0.01 * np.abs(exact).max()
+    )
 
 
 @pytest.mark.parametrize(("kind", "model", "row"), [CASES[1], CASES[4]])

@@ -9,7 +9,7 @@ import pytest
 import scipy
 from scipy import linalg
 from scipy.sparse import csr_array
-from shape_oracle import Dense
+from shape_oracle import Dense, take_the_sparse_road
 
 import spatial_zb as zb
 from spatial_zb import (
@@ -496,20 +496,45 @@ def test_predictions_of_any_shape(gns):
         zb.predict(gns, gns.panel)
 
 
-def test_clusters_of_wide_periods_are_those_of_dense_ones(uneven, ring, monkeypatch):
-    """Where periods have too many units for dense filters: sums over pairs from probes, the rest from factors."""
-    from spatial_zb.core.likelihood import shape_covariance, shape_rows
+WIDE = {
+    "SDM": ({}, ["cr1", "cr2", "driscoll_kraay"], {}),
+    "SDEM": ({"lag_y": False, "lag_error": True}, ["information", "cr1"], {}),
+    "SAC": (
+        {"lag_x": [], "lag_error": True},
+        ["information", "cr1", "driscoll_kraay"],
+        {"W_error": "second"},
+    ),
+}
 
-    spec = DurbinSpec("y", ["x", "z"])
-    dense = fit_durbin(spec, uneven, ring, covariance="cr1")
-    monkeypatch.setattr(shape_rows, "DENSE_PERIOD", 5)
-    monkeypatch.setattr(shape_covariance, "PAIR_PROBES", 4000)
-    monkeypatch.setattr(shape_covariance, "PROBES", 4000)
-    wide = fit_durbin(spec, uneven, ring, covariance="cr1")
-    assert wide.params["rho"] == pytest.approx(dense.params["rho"], abs=1e-8)
-    np.testing.assert_allclose(wide.bse.drop("sigma2"), dense.bse.drop("sigma2"), rtol=0.03)
-    with pytest.raises(SpecificationError, match="cluster"):
-        fit_durbin(spec, uneven, ring, covariance="cr2")
+
+@pytest.mark.parametrize("model", WIDE)
+def test_wide_periods_are_estimated_as_others(uneven, ring, second, monkeypatch, model):
+    """More units than dense filters are for: sparse factors, and probes for what is summed over pairs of units."""
+    options, covariances, own = WIDE[model]
+    own = dict.fromkeys(own, second)
+    spec = DurbinSpec("y", ["x", "z"], **options)
+    dense = {name: fit_durbin(spec, uneven, ring, covariance=name, **own) for name in covariances}
+    take_the_sparse_road(monkeypatch)
+    for name, exact in dense.items():
+        fit = fit_durbin(spec, uneven, ring, covariance=name, **own)
+        np.testing.assert_allclose(fit.params, exact.params, atol=SAME)
+        np.testing.assert_allclose(fit.bse.drop("sigma2"), exact.bse.drop("sigma2"), rtol=0.04, err_msg=name)
+        assert fit.convergence["probe_error"] > 0
+    assert [note.kind for note in fit.notes].count("correlated_over_time") == 0
+    if model != "SDEM":
+        np.testing.assert_allclose(
+            spatial_effects(fit).tidy()["estimate"], spatial_effects(exact).tidy()["estimate"], rtol=1e-7
+        )
+
+
+def test_refusals_of_wide_periods(uneven, ring, monkeypatch):
+    spec = DurbinSpec("y", ["x", "z"], lag_error=True)
+    take_the_sparse_road(monkeypatch)
+    for covariance, remedy in (("cr2", "cr1"), ("cluster", "cr1"), ("sandwich", "driscoll_kraay")):
+        with pytest.raises(SpecificationError, match=remedy):
+            fit_durbin(spec, uneven, ring, covariance=covariance)
+    with pytest.raises(SpecificationError, match="conf_int"):
+        zb.profile_interval(fit_durbin(DurbinSpec("y", ["x", "z"]), uneven, ring))
 
 
 def test_a_model_without_lags_takes_a_w_by_period(panel, ring, second):

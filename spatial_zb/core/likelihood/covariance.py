@@ -28,6 +28,8 @@ from spatial_zb.core.clusters import BartlettLaw, Clusters, kernel_law
 from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.core.transforms import FixedEffects, TransformedSample
 
+#: Rows of a projection that are formed at a time.
+STRIPE = 256
 #: Per parameter, the share of its own information, given the others, that may be rounding alone.
 ROUNDING = 4 * np.finfo(float).eps
 
@@ -116,14 +118,6 @@ def robust_covariance(information_matrix: Array, meat: Array) -> tuple[Array, bo
     return (cov + cov.T) / 2, positive
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """μ₃ = E ε³ and κ₄ = E ε⁴ − 3σ⁴ of the errors before the transform."""
-
-    third: float
-    fourth: float
-
-
 def sandwiched(derivative: Array, meat: Array) -> tuple[Array, bool]:
     """𝓗⁻¹Ω𝓗⁻ᵀ, and whether it exists; NaN where it does not: nothing is repaired."""
     blank = np.full_like(meat, np.nan)
@@ -140,6 +134,19 @@ def sandwiched(derivative: Array, meat: Array) -> tuple[Array, bool]:
     return (out + out.T) / 2, bool(np.all(np.diag(out) > 0))
 
 
+def concentrated(derivative: Array) -> Array:
+    """The derivative of the scores of (δ, ρ, λ) with σ² at its estimate for each."""
+    return derivative[:-1, :-1] - np.outer(derivative[:-1, -1], derivative[-1, :-1]) / derivative[-1, -1]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """μ₃ = E ε³ and κ₄ = E ε⁴ − 3σ⁴ of the errors before the transform."""
+
+    third: float
+    fourth: float
+
+
 def error_moments(e: Array, sigma2: float, shape: tuple[int, int], effects: FixedEffects) -> Moments:
     """Third moment and fourth cumulant of ε from transformed residuals e = Qε, (T·n,).
 
@@ -151,6 +158,23 @@ def error_moments(e: Array, sigma2: float, shape: tuple[int, int], effects: Fixe
     mu3 = float((e**3).mean()) / third if abs(third) > 1e-10 else 0.0
     kappa4 = (float((e**4).mean()) - 3 * (sigma2 * second) ** 2) / fourth
     return Moments(mu3, max(kappa4, mu3**2 / sigma2 - 2 * sigma2**2))
+
+
+def row_moments(e: Array, sigma2: float, Q: Array) -> tuple[float, float]:
+    """Third cumulant and fourth of errors behind residuals e = (I − QQ')ε (N,), Q (N, r) orthonormal.
+
+    E Σ e³ = μ₃ Σ m_ij³ and E Σ e⁴ = κ₄ Σ m_ij⁴ + 3σ⁴ Σ m_ii², m the entries of I − QQ'.
+    """
+    cubes = fourths = squares = 0.0
+    for first in range(0, len(e), STRIPE):
+        m = -Q[first : first + STRIPE] @ Q.T
+        m[np.arange(len(m)), first + np.arange(len(m))] += 1.0
+        own = m[np.arange(len(m)), first + np.arange(len(m))]
+        cubes, fourths, squares = cubes + (m**3).sum(), fourths + (m**4).sum(), squares + (own**2).sum()
+    third = float((e**3).sum() / cubes) if abs(cubes) > 1e-8 * len(e) else 0.0
+    return third, max(
+        float(((e**4).sum() - 3 * sigma2**2 * squares) / fourths), third**2 / sigma2 - 2 * sigma2**2
+    )
 
 
 def _row_powers(shape: tuple[int, int], effects: FixedEffects, power: int) -> float:

@@ -31,9 +31,9 @@ from spatial_zb.core.likelihood.score import (
     blocks_of,
     robust_score,
 )
-from spatial_zb.core.likelihood.shape_rows import Nodes
 from spatial_zb.core.likelihood.surface import pair_roots
 from spatial_zb.core.logdet.entries import PAIR_UNITS, Filters, linked_pairs, probed_products
+from spatial_zb.core.logdet.interpolated import Nodes
 from spatial_zb.core.transforms import column_basis
 
 #: Values of either coefficient between which both scores are interpolated where their roots are looked for: with a dense G,

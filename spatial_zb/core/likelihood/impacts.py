@@ -28,10 +28,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.shape_rows import Nodes, RowFilter, RowWeights
+from spatial_zb.core.likelihood.shape_rows import RowFilter, RowWeights
 from spatial_zb.core.logdet import EigenLogDet, LogDet
 from spatial_zb.core.logdet.entries import filter_diagonal
 from spatial_zb.core.logdet.factors import random_signs
+from spatial_zb.core.logdet.interpolated import Nodes
 from spatial_zb.core.logdet.traces import filter_solver
 
 

@@ -36,11 +36,10 @@ from spatial_zb.core.likelihood.covariance import few_clusters_meat, scaled_pair
 from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, ShapeScore, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     ShapePoint,
-    ShapeTraces,
     expected_derivative,
     observed_derivative,
 )
-from spatial_zb.core.likelihood.shape_rows import DenseForm, RowWeights
+from spatial_zb.core.likelihood.shape_rows import DenseForm, RowWeights, ShapeTraces
 from spatial_zb.core.logdet.entries import linked_pairs, probed_products
 from spatial_zb.core.logdet.factors import Regimes, random_signs
 from spatial_zb.core.logdet.traces import BLOCK, DENSE_UNITS, unit_columns

@@ -31,10 +31,11 @@ from scipy import sparse
 
 from spatial_zb.core import Array, Values
 from spatial_zb.core.likelihood.shape import ShapeEstimate
-from spatial_zb.core.likelihood.shape_rows import Nodes, RowFilter
+from spatial_zb.core.likelihood.shape_rows import RowFilter
 from spatial_zb.core.likelihood.surface import falls, polished
 from spatial_zb.core.logdet.entries import Filters
 from spatial_zb.core.logdet.factors import random_signs
+from spatial_zb.core.logdet.interpolated import Nodes
 
 Operator = Callable[[Array], Array]
 

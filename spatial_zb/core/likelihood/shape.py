@@ -13,6 +13,11 @@ independent errors: no W is asked to be constant or row-normalised, no unit to b
 with a constant row-normalised W the traces are those of the determinant of Lee & Yu (2010, eqs 10 and 24), and the root is
 their estimate.
 
+With D orthonormal, A = D'B'BD and P = I − M, tr(PH) = tr(A⁻¹D'B'VD) = −½ ∂ln|A|/∂λ: many effects need no dense columns,
+since A is sparse but for the effects that units share. tr(PF) = tr(A⁻¹D'B'BGD) has all pairs of units in it, and is known
+from ±1 probes z of z'A⁻¹D'B'BGDz − z'D'GDz, whose second part has a known mean, tr G less tr(MG) at λ = 0. Where F maps BD
+into itself the difference is zero for every z, elsewhere small.
+
 The derivation is our own: ψ is the score with dummies less its expectation (Neyman & Scott 1948; McCullagh & Tibshirani
 1990, J. Royal Statistical Society B 52: 325-344).
 """
@@ -21,22 +26,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from scipy.linalg import lapack
 
 from spatial_zb.core import Array, Values
 from spatial_zb.core.likelihood import inner_interval
-from spatial_zb.core.likelihood.shape_rows import Nodes, RowFilter, RowWeights, TraceCurve
+from spatial_zb.core.likelihood.shape_rows import RowFilter, RowWeights, TraceCurve, moved_effects
 from spatial_zb.core.likelihood.surface import falls, pair_roots, polished
+from spatial_zb.core.logdet.factors import Bordered, BorderedPencil, random_signs
+from spatial_zb.core.logdet.interpolated import Nodes
 from spatial_zb.core.transforms import ColumnBasis, EffectSpace, column_basis
 
 #: Points at which the sign of a score of one coefficient is read.
 SCAN = 201
 #: Points from which a dear score is interpolated there: periods of up to FEW units, more, and too many for dense filters.
 NODES, FEW = (19, 11, 9), 100
+#: Effects are held as dense columns beside λ while they times rows are at most so many numbers.
+DENSE_EFFECTS = 2e7
+#: Probes of tr(MF) where they are not, at least and at most, and how many numbers they are in all.
+SIGNS, SIGNED = (48, 192), 2e5
+#: Columns that a filter goes over at a time: large arrays that come and go leave memory in pieces.
+AT_ONCE = 16
 #: Parts of a model at this many λ are kept, or fewer where they are large: so many numbers in all.
 KEPT, KEPT_SIZE = 48, 1.5e7
 
@@ -77,16 +90,29 @@ class Shape:
         return TraceCurve(self.W, self.effects)
 
     @cached_property
-    def moved(self) -> tuple[Array, Array]:
-        """D'VD and D'V'VD for an orthonormal D, (r, r): BD of any λ is made of them."""
+    def few(self) -> bool:
+        """Whether filters, and effects beside λ, are few enough to be dense; else traces of the second order are probed."""
+        lags = [W for W in (self.W, self.V) if W is not None]
+        held = self.V is None or len(self.Z) * max(self.effects.rank, 1) <= DENSE_EFFECTS
+        return held and all(W.dense for W in lags)
+
+    @cached_property
+    def directions(self) -> Array:
+        """Z (r, m) with E ZZ' = I: the unit vectors of the effects, or ±1 over the root of their number."""
+        r = self.effects.rank
+        m = min(max(SIGNS[0], int(SIGNED / max(r, 1))), SIGNS[1])
+        return np.eye(r) if self.few else random_signs(np.random.default_rng(r), (r, m)) / m**0.5
+
+    @cached_property
+    def moved(self) -> BorderedPencil:
+        """D'B'BD of an orthonormal D at every λ: dense, or sparse within the effects that units have alone."""
         assert self.V is not None, "the error is spatial"
-        VD = self.V.matrix @ self.effects.full
-        return self.effects.onto(VD), VD.T @ VD
+        return moved_effects(self.V.matrix, self.effects, self.few)
 
     def at(self, lam: float) -> Filtered:
         """What depends on λ alone; kept for the last few."""
         if lam not in self._kept:
-            _make_room(self._kept, self._size)
+            _make_room(self._kept, self._room)
             self._kept[lam] = Filtered(self._bare, lam)
         return self._kept[lam]
 
@@ -98,11 +124,13 @@ class Shape:
             bare.__dict__["curve"] = self.curve
         return bare
 
-    @property
-    def _size(self) -> float:
-        """Numbers in what depends on one coefficient."""
+    @cached_property
+    def _room(self) -> int:
+        """For how many coefficients there is room to keep what depends on them: sparse factors are quickly made again."""
         blocks = sum(V.shape[0] ** 2 for V in self.V.distinct) if self.V is not None else 0
-        return 3 * (self.effects.rank**2 + blocks) + 1
+        return (
+            max(2, min(KEPT, int(KEPT_SIZE / (3 * (self.effects.rank**2 + blocks) + 1)))) if self.few else 3
+        )
 
     @cached_property
     def rough_curve(self) -> tuple[Nodes, Array]:
@@ -115,32 +143,42 @@ class Shape:
     def rough_traces(self) -> tuple[Nodes, Nodes | None, Array, Array | None]:
         """Points of λ and ρ, tr(MH) there, and tr(MF), damped in ρ, at all pairs (ρ, λ)."""
         assert self.V is not None, "the error is spatial"
-        count = NODES[int(max(V.shape[0] for V in self.V.distinct) > FEW)]
-        lam = Nodes(inner_interval(self.V.interval), count)
-        trace_h = np.array([self.at(float(at)).trace_h for at in lam.places])
-        if self.W is None:
-            return lam, None, trace_h, None
-        rho = Nodes(inner_interval(self.W.interval), count)
-        pairs = [[float(self.at(float(b)).trace_f(float(a))) for b in lam.places] for a in rho.places]
-        return lam, rho, trace_h, np.array(pairs) * rho.damp(rho.places)[:, None]
+        wide = int(max(V.shape[0] for V in self.V.distinct) > FEW) if self.few else 2
+        lam = Nodes(inner_interval(self.V.interval), NODES[wide])
+        rho = None if self.W is None else Nodes(inner_interval(self.W.interval), NODES[wide])
+        lagged = [] if rho is None else [self.lagged(float(a)) for a in rho.places]
+        trace_h, trace_f = [], []
+        for b in lam.places:
+            here = self.at(float(b))
+            trace_h.append(here.trace_h)
+            trace_f.append([here.trace_of(*known) for known in lagged])
+        if rho is None:
+            return lam, None, np.array(trace_h), None
+        return lam, rho, np.array(trace_h), np.array(trace_f).T * rho.damp(rho.places)[:, None]
 
     def lagged(self, rho: float) -> tuple[float, Array]:
-        """tr G and (3, r, r): D'GD, D'(V + V')GD and D'V'VGD, of which tr(MF) of any λ is made."""
-        if rho not in self._lagged:
-            assert self.W is not None, "both lags"
-            assert self.V is not None, "both lags"
-            _make_room(self._lagged, self._size)
-            found, V = RowFilter(self.W, rho), self.V.matrix
-            GD = found.ahead(self.effects.full)
+        """What tr(MF) of any λ is made of: a part without λ; D'GDz, D'(V + V')GDz, D'V'VGDz (3, r, m), z the directions."""
+        if rho in self._lagged:
+            return self._lagged[rho]
+        assert self.W is not None, "both lags"
+        assert self.V is not None, "both lags"
+        _make_room(self._lagged, self._room)
+        found, V, parts = RowFilter(self.W, rho), self.V.matrix, []
+        for first in range(0, self.directions.shape[1], AT_ONCE):
+            GD = found.ahead(self.effects.spread(self.directions[:, first : first + AT_ONCE]))
             VGD = V @ GD
-            parts = GD, VGD + V.T @ GD, V.T @ VGD
-            self._lagged[rho] = found.trace(), np.array([self.effects.onto(part) for part in parts])
+            parts.append([self.effects.onto(part) for part in (GD, VGD + V.T @ GD, V.T @ VGD)])
+        inner = np.concatenate(parts, axis=2) if parts else np.zeros((3, 0, 0))
+        known = (
+            found.trace() if self.few else self.curve.of(found) + float(np.vdot(self.directions, inner[0]))
+        )
+        self._lagged[rho] = known, inner
         return self._lagged[rho]
 
 
-def _make_room(kept: dict, size: float) -> None:
+def _make_room(kept: dict, room: int) -> None:
     """Let go of the oldest of what is kept."""
-    while len(kept) >= max(2, min(KEPT, int(KEPT_SIZE / size))):
+    while len(kept) >= room:
         del kept[next(iter(kept))]
 
 
@@ -151,14 +189,16 @@ class Filtered:
     shape: Shape
     lam: float
 
-    def apply(self, values: Array) -> Array:
-        """Bv of rows (N,) or (N, m)."""
+    def apply(self, values: Any) -> Any:
+        """Bv of rows (N,) or (N, m), dense or sparse."""
         if self.shape.V is None or not self.lam:
             return values
         return values - self.lam * (self.shape.V.matrix @ values)
 
-    def _apply_transposed(self, values: Array) -> Array:
-        assert self.shape.V is not None, "the error is spatial"
+    def apply_transposed(self, values: Array) -> Array:
+        """B'v."""
+        if self.shape.V is None or not self.lam:
+            return values
         return values - self.lam * (self.shape.V.matrix.T @ values)
 
     @cached_property
@@ -168,25 +208,23 @@ class Filtered:
         return RowFilter(self.shape.V, self.lam)
 
     @cached_property
-    def _factor(self) -> Array:
-        """Of D'B'BD (r, r), of an orthonormal D."""
-        lag, square = self.shape.moved
-        gram = np.eye(len(lag)) - self.lam * (lag + lag.T) + self.lam**2 * square
-        return linalg.cholesky(gram, lower=True, overwrite_a=True)
+    def gram(self) -> Bordered:
+        """D'B'BD of an orthonormal D."""
+        return self.shape.moved.at(self.lam)
 
     @cached_property
     def basis(self) -> Array:
-        """An orthonormal basis of BD, (N, r) dense."""
+        """An orthonormal basis of BD, (N, r) dense: where effects are few."""
         BD = self.apply(self.shape.effects.full)
-        return BD if not (self.lam and BD.size) else lapack.dtrtrs(self._factor, BD.T, lower=True)[0].T
+        return linalg.solve_triangular(self.gram.root, BD.T, lower=True).T if self.lam and BD.size else BD
 
     def off(self, values: Array) -> Array:
         """Mv of rows (N,) or (N, m)."""
         effects = self.shape.effects
         if self.shape.V is None or not self.lam or not effects.rank:
             return effects.off(values)
-        onto = effects.onto(self._apply_transposed(values))
-        return values - self.apply(effects.spread(linalg.cho_solve((self._factor, True), onto)))
+        onto = effects.onto(self.apply_transposed(values))
+        return values - self.apply(effects.spread(self.gram.solve(onto)))
 
     @cached_property
     def regressors(self) -> ColumnBasis:
@@ -209,21 +247,36 @@ class Filtered:
     @cached_property
     def trace_h(self) -> float:
         """tr(MH)."""
-        lag, square = self.shape.moved
-        inner = np.vdot(self._inverse, (lag - self.lam * square).T) if len(lag) else 0.0
-        return self.error_filter.trace() - float(inner)
+        known, some = self._solved if self.shape.few else None, self.shape.effects.rank > 0
+        inside = self.shape.moved.log_slope(self.lam, known) / 2 if some else 0.0
+        return self.error_filter.trace() + inside
 
     @cached_property
-    def _inverse(self) -> Array:
-        return linalg.cho_solve((self._factor, True), np.eye(len(self._factor)))
+    def _solved(self) -> Array:
+        """(D'B'BD)⁻¹z of the directions."""
+        return self.gram.solve(self.shape.directions)
 
     def trace_f(self, rho: Values) -> Values:
         """tr(MF), at one ρ or, without λ, at many."""
         if self.shape.V is None or not self.lam:
             return self.shape.curve.at(rho)
-        trace, parts = self.shape.lagged(float(rho))
-        inner = parts[0] - self.lam * parts[1] + self.lam**2 * parts[2]
-        return trace - float(np.vdot(self._inverse.T, inner))
+        return self.trace_of(*self.shape.lagged(float(rho)))
+
+    def trace_of(self, known: float, parts: Array) -> float:
+        """tr(MF) from :meth:`Shape.lagged`."""
+        return known - float(self._inside(parts).sum())
+
+    def _inside(self, parts: Array) -> Array:
+        """z'(D'B'BD)⁻¹D'B'BGDz of each direction."""
+        return np.einsum("ij,ij->j", self._solved, parts[0] - self.lam * parts[1] + self.lam**2 * parts[2])
+
+    def trace_error(self, rho: float) -> float:
+        """Standard error that probes leave in tr(MF); zero where they are not used."""
+        if self.shape.few or self.shape.W is None or self.shape.V is None:
+            return 0.0
+        parts, z = self.shape.lagged(rho)[1], self.shape.directions
+        apart = np.einsum("ij,ij->j", z, parts[0]) - self._inside(parts)
+        return float(apart.std(ddof=1) * z.shape[1] ** 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +295,7 @@ class ShapeScore:
     def parts(self, lam: float) -> tuple[Array, Array]:
         """M_Z By and M_Z BWy."""
         if lam not in self._kept:
-            _make_room(self._kept, 2 * len(self.y))
+            _make_room(self._kept, max(2, min(KEPT, int(KEPT_SIZE / (2 * len(self.y))))))
             at = self.shape.at(lam)
             both = at.residual(at.apply(np.column_stack([self.y, self.Wy])))
             self._kept[lam] = both[:, 0], both[:, 1]
@@ -394,4 +447,4 @@ def _pairs(score: ShapeScore) -> tuple[list[tuple[float, float]], tuple[float, f
     rough = _Rough(score)
     assert rough.rho is not None, "both lags"
     intervals = [rough.rho.bounds, rough.lam.bounds]
-    return pair_roots(rough, score.pair, intervals, len(score.y))
+    return pair_roots(rough, score.pair, intervals, len(score.y), 1e-13 if score.shape.few else 1e-9)

@@ -26,59 +26,30 @@ from typing import Any
 import numpy as np
 
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.covariance import DistanceKernel, conley_sum, kernel_sum, sandwiched
-from spatial_zb.core.likelihood.shape import ShapeEstimate, ShapeScore, estimate_at
-from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, between_units
+from spatial_zb.core.likelihood.covariance import (
+    DistanceKernel,
+    concentrated,
+    conley_sum,
+    kernel_sum,
+    row_moments,
+    sandwiched,
+)
+from spatial_zb.core.likelihood.shape import AT_ONCE, Filtered, ShapeEstimate, ShapeScore, estimate_at
+from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, ShapeTraces, between_units
 from spatial_zb.core.logdet.factors import random_signs
 from spatial_zb.core.transforms import EffectSpace
-from spatial_zb.core.unit_rows import RowClusters, probed_pairs, row_clusters
+from spatial_zb.core.unit_rows import RowClusters, row_clusters
 
-#: Probes of traces of the second order where filters are not dense, and how many at a time.
-PROBES, AT_ONCE = 96, 32
+#: Probes of traces of the second order where filters are not dense.
+PROBES = 96
 #: Forms that points of one W, V and effects hold between them.
 FORMS = 4
 #: Probes of sums over pairs of units there.
 PAIR_PROBES = 32
 #: Third and fourth moments of the errors are taken from residuals of at most so many rows: all pairs of them are visited.
 PAIRED_ROWS = 8000
-#: F and H map the effects into themselves where this share of their squares at most is outside.
-INSIDE = 1e-10
-#: Rows of M that are formed at a time.
-STRIPE = 256
 #: A derivative of the mean in ρ of at most this share of BWy is rounding.
 MEAN_IS_ROUNDING = 1e-10
-
-
-@dataclass(frozen=True, slots=True)
-class ShapeTraces:
-    """Traces at an estimate; zero for a lag that the model has not, (c, c) each where regimes have c ρ of their own.
-
-    ``f, h``: tr MF, tr MH. ``ftf, ff, f2``: tr F'MF, tr MFMF, tr MF². ``hh``: tr MHMH + tr MHMH'. ``cross, straight``:
-    tr MH'MF, tr MHMF. ``across``: tr MFH + tr MFPH'. ``slope_h``: ∂tr(MH)/∂λ. ``excess``: tr(M_Z F P_Q F'M_Z); of effects
-    and error: tr(M F P F'M), tr(M H P H'M). ``probe_error``: relative standard error of those of second order.
-    """
-
-    f: Any = 0.0
-    h: float = 0.0
-    ftf: Any = 0.0
-    ff: Any = 0.0
-    f2: Any = 0.0
-    hh: float = 0.0
-    cross: float = 0.0
-    straight: float = 0.0
-    across: float = 0.0
-    slope_h: float = 0.0
-    excess: Any = 0.0
-    excess_of_effects: Any = 0.0
-    excess_of_error: float = 0.0
-    probe_error: float = 0.0
-
-    @property
-    def likelihood(self) -> bool:
-        """Whether F and H map BD into itself: the score is then that of a likelihood, and Ω its information."""
-        parts = self.excess_of_effects + self.excess_of_error, self.ftf + self.hh
-        left, size = (float(np.trace(np.atleast_2d(part))) for part in parts)
-        return not self.probe_error and left <= INSIDE * size
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,17 +115,37 @@ class ShapePoint:
     @cached_property
     def mean(self) -> Array:
         """Mη̂ = M(BWy − Fê) (N,): the derivative of the mean in ρ, with the effects that are estimated."""
-        e, at, shape = self.found.e, self.found.at, self.found.score.shape
-        if shape.W is None:
+        e = self.found.e
+        if self.found.score.shape.W is None:
             return np.zeros_like(e)
-        inside = e if shape.V is None else at.error_filter.solve(e)
-        return self.BWy - at.off(at.apply(self.lag.ahead(inside)))
+        return self.BWy - self.found.at.off(self.ahead("rho", e))
 
     @cached_property
     def lag(self) -> RowFilter:
         """G at ρ̂."""
         assert self.found.score.shape.W is not None, "there is a lag of y"
         return RowFilter(self.found.score.shape.W, self.found.rho)
+
+    @property
+    def names(self) -> list[str]:
+        """``"rho"`` and ``"lam"``, as far as the model has them: F and H are known by these."""
+        shape = self.found.score.shape
+        return [name for name, W in (("rho", shape.W), ("lam", shape.V)) if W is not None]
+
+    def ahead(self, name: str, values: Array) -> Array:
+        """Fv or Hv of rows (N,) or (N, m)."""
+        at, plain = self.found.at, self.found.score.shape.V is None
+        if name == "lam":
+            return at.error_filter.ahead(values)
+        return at.apply(self.lag.ahead(values if plain else at.error_filter.solve(values)))
+
+    def back(self, name: str, values: Array) -> Array:
+        """F'v or H'v."""
+        at, plain = self.found.at, self.found.score.shape.V is None
+        if name == "lam":
+            return at.error_filter.back(values)
+        lagged = self.lag.back(at.apply_transposed(values))
+        return lagged if plain else at.error_filter.solve_back(lagged)
 
     @cached_property
     def forms(self) -> dict[str, DenseForm]:
@@ -205,14 +196,10 @@ class ShapePoint:
 
     @cached_property
     def traces(self) -> ShapeTraces:
-        """Exact while periods have few enough units for dense filters, else by probes (ρ alone)."""
-        shape = self.found.score.shape
-        some = shape.W or shape.V
-        if some is None:
+        """Exact while periods and effects are few enough for dense filters, else by probes."""
+        if not self.names:
             return ShapeTraces()
-        if some.dense:
-            return _dense_traces(self)
-        return _probed_traces(self)
+        return (_dense_traces if self.found.score.shape.few else _probed_traces)(self)
 
 
 def _dense_traces(point: ShapePoint) -> ShapeTraces:
@@ -242,35 +229,47 @@ def _dense_traces(point: ShapePoint) -> ShapeTraces:
 
 
 def _probed_traces(point: ShapePoint) -> ShapeTraces:
-    """Traces of second order of ρ from ±1 probes; tr MG is exact."""
-    found, at, G = point.found, point.found.at, point.lag
-    shape = found.score.shape
-    N, q = len(found.e), at.regressors.Q
+    """Traces of second order from ±1 probes; tr MF and tr MH are those of the score, and ∂tr(MH)/∂λ is of exact ones."""
+    found, shape, N = point.found, point.found.score.shape, len(point.found.e)
     draws = random_signs(np.random.default_rng(N), (N, PROBES))
-    parts = []
-    for first in range(0, PROBES, AT_ONCE):
-        z = draws[:, first : first + AT_ONCE]
-        v = at.off(z)
-        g, turned = G.ahead(v), G.back(v)
-        m = at.off(g)
-        k = G.back(at.residual(z))
-        inside, regressed = k - at.off(k), q.T @ k
-        rows = [
-            np.einsum("ij,ij->j", turned, turned),
-            np.einsum("ij,ij->j", turned, m),
-            np.einsum("ij,ij->j", G.back(turned), z),
-            np.einsum("ij,ij->j", inside, inside) + (regressed**2).sum(axis=0),
-            np.einsum("ij,ij->j", turned, turned) - np.einsum("ij,ij->j", m, m),
-        ]
-        parts.append(np.array(rows))
-    values = np.concatenate(parts, axis=1)
-    ftf, ff, f2, excess, of_effects = (float(mean) for mean in values.mean(axis=1))
-    both = values[0] + values[1]
-    error = float(both.std(ddof=1) / np.sqrt(PROBES) / both.mean())
-    trace = float(np.asarray(shape.curve.at(found.rho)))
-    return ShapeTraces(
-        f=trace, ftf=ftf, ff=ff, f2=f2, excess=excess, excess_of_effects=of_effects, probe_error=error
-    )
+    parts = [_probed(point, draws[:, first : first + AT_ONCE]) for first in range(0, PROBES, AT_ONCE)]
+    probed = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    means = {name: float(value.mean()) for name, value in probed.items()}
+    seen = [probed["ftf"] + probed["ff"]] if shape.W is not None else []
+    seen += [probed["hh"]] if shape.V is not None else []
+    error = max(float(each.std(ddof=1) / np.sqrt(PROBES) / each.mean()) for each in seen)
+    if shape.W is not None:
+        means["f"] = float(np.asarray(found.at.trace_f(found.rho)))
+    if shape.V is not None:
+        low, high = shape.V.interval
+        step = 1e-4 * min(1.0, found.lam - low, high - found.lam)
+        one, other = (Filtered(found.at.shape, found.lam + way * step).trace_h for way in (1, -1))
+        means |= {"h": found.at.trace_h, "slope_h": (one - other) / (2 * step)}
+    return ShapeTraces(**means, probe_error=error)
+
+
+def _probed(point: ShapePoint, z: Array) -> dict[str, Array]:
+    """Of each probe (N, m), what has these traces as mean."""
+    at, shape, out = point.found.at, point.found.score.shape, {}
+    v = at.off(z)
+    if shape.V is not None:
+        Hv, Htv = point.ahead("lam", v), point.back("lam", v)
+        mh = at.off(Hv)
+        out["hh"] = ((Htv + mh) * mh).sum(axis=0)
+    if shape.W is None:
+        return out
+    turned, m = point.back("rho", v), at.off(point.ahead("rho", v))
+    k = point.back("rho", at.residual(z))
+    inside = k - at.off(k)
+    out |= {"ftf": (turned**2).sum(axis=0), "ff": (turned * m).sum(axis=0)}
+    out["f2"] = (point.back("rho", turned) * z).sum(axis=0)
+    out["excess"] = (inside**2).sum(axis=0) + ((at.regressors.Q.T @ k) ** 2).sum(axis=0)
+    out["excess_of_effects"] = out["ftf"] - (m**2).sum(axis=0)
+    if shape.V is not None:
+        out |= {"cross": (Hv * m).sum(axis=0), "straight": (Htv * m).sum(axis=0)}
+        beside = point.ahead("lam", z) + point.back("lam", z)
+        out["across"] = (turned * beside).sum(axis=0) - out["cross"]
+    return out
 
 
 # --- Variance of the scores and their derivative
@@ -317,20 +316,10 @@ def observed_derivative(point: ShapePoint) -> Array:
 
 
 def any_law_meat(point: ShapePoint, excess: float | None = None) -> Array:
-    """Ω for independent errors of any distribution: third and fourth moments with the diagonals of the quadratic forms.
-
-    E Σ e³ = μ₃ Σ m_ij³, E Σ e⁴ = κ₄ Σ m_ij⁴ + 3σ⁴ Σ m_ii², e = M_Z ε (M ε where ``excess`` is given, as by a likelihood).
-    """
+    """Ω for independent errors of any law, by third and fourth moments of e = M_Z ε (M ε where ``excess`` is given)."""
     lam, s2, e = point.rho.stop, point.found.sigma2, point.found.e
     Q = np.hstack([point.space.full, *([point.found.at.regressors.Q] if excess is None else [])])
-    cubes = fourths = squares = 0.0
-    for first in range(0, len(e), STRIPE):
-        m = -Q[first : first + STRIPE] @ Q.T
-        m[np.arange(len(m)), first + np.arange(len(m))] += 1.0
-        own = m[np.arange(len(m)), first + np.arange(len(m))]
-        cubes, fourths, squares = cubes + (m**3).sum(), fourths + (m**4).sum(), squares + (own**2).sum()
-    third = float((e**3).sum() / cubes) if abs(cubes) > 1e-8 * len(e) else 0.0
-    fourth = max(float(((e**4).sum() - 3 * s2**2 * squares) / fourths), third**2 / s2 - 2 * s2**2)
+    third, fourth = row_moments(e, s2, Q)
     linear, quadratic = np.zeros((len(e), lam + 2)), np.zeros((len(e), lam + 2))
     linear[:, :lam] = np.column_stack([point.BZ, point.mean]) / s2
     C = point.space.full
@@ -372,11 +361,9 @@ def distance_meat(point: ShapePoint, kernel: DistanceKernel) -> Array:
 def clusters_at(point: ShapePoint) -> RowClusters:
     """The clusters of an estimate by unit: regressors [MBZ, Mη̂] beside the effects."""
     mean, lag = np.column_stack([point.mean]), np.column_stack([point.BWy])
-    mean = mean * (
-        (mean**2).sum(axis=0) > MEAN_IS_ROUNDING**2 * (lag**2).sum(axis=0)
-    )  # none without regressors
+    some = (mean**2).sum(axis=0) > MEAN_IS_ROUNDING**2 * (lag**2).sum(axis=0)  # none without regressors
     U, C = (point.space.columns, point.space.values), point.space.others
-    return row_clusters(point.found.score.shape.unit, np.column_stack([point.BZ, mean]), U, C)
+    return row_clusters(point.found.score.shape.unit, np.column_stack([point.BZ, mean * some]), U, C)
 
 
 def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
@@ -384,30 +371,49 @@ def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
 
     ``errors`` (N,) are residuals or, for CR2, e*; ``factor`` is n/(n − 1) for residuals, once for sums and twice for pairs.
     """
-    k, size, s2, shape = point.k, point.rho.stop + 1, point.found.sigma2, point.found.score.shape
+    size, s2, shape = point.rho.stop + 1, point.found.sigma2, point.found.score.shape
     units, number = np.unique(shape.unit, return_inverse=True)
     n = len(units)
     sums, out = np.zeros((n, size)), np.zeros((size, size))
     np.add.at(sums, number, np.column_stack([point.BZ, point.mean, np.zeros(len(errors))]) * errors[:, None])
-    if shape.W is not None and not shape.W.dense:
-        signs = random_signs(np.random.default_rng(n), (n, PAIR_PROBES))
-        ways, diagonal = (point.lag.ahead, point.lag.back), point.lag.diagonal
-        own, squares = probed_pairs(
-            number, errors, ways, diagonal, shape.effects.others, point.traces.f / shape.free, signs
-        )
-        sums[:, k] += own
-        out[k, k] = 2 * factor**2 * squares.mean()
-        return (out + factor * sums.T @ sums) / s2**2
-    pairs = {
+    if not shape.few:
+        images, signs = _probed_pairs(point, errors)
+        own = {name: (signs * image).mean(axis=1) for name, image in images.items()}
+        for name, diagonal in own.items():
+            sums[:, point.places[name]] += diagonal
+        out += factor * sums.T @ sums
+        for a, b in product(images, images):
+            # Probes leave noise in the diagonals: their product is taken less the mean of that.
+            off = (signs * images[a] - own[a][:, None]) * (signs * images[b] - own[b][:, None])
+            noise = float(off.sum()) / (PAIR_PROBES * (PAIR_PROBES - 1))
+            pairs = float((images[a] * images[b]).sum(axis=0).mean() - own[a] @ own[b]) + noise
+            out[point.places[a], point.places[b]] += 2 * factor**2 * pairs - factor * noise
+        return out / s2**2
+    between = {
         point.places[name]: between_units(form, errors, number, shape.free)
         for name, form in point.forms.items()
     }
-    for place, Y in pairs.items():
+    for place, Y in between.items():
         sums[:, place] += Y.diagonal()
     out += factor * sums.T @ sums
-    for (one, Y), (two, X) in product(pairs.items(), pairs.items()):
+    for (one, Y), (two, X) in product(between.items(), between.items()):
         out[one, two] += 2 * factor**2 * (float(np.vdot(Y, X)) - float(Y.diagonal() @ X.diagonal()))
     return out / s2**2
+
+
+def _probed_pairs(point: ShapePoint, errors: Array) -> tuple[dict[str, Array], Array]:
+    """Yv of ±1 probes v (n, m) for F and H, Y = E'(sym(MXM) − kM)E, E the residuals in a column for each unit; and v."""
+    found, t = point.found, point.traces
+    units, number = np.unique(found.score.shape.unit, return_inverse=True)
+    signs = random_signs(np.random.default_rng(n := len(units)), (n, PAIR_PROBES))
+    u = found.at.off(errors[:, None] * signs[number])
+    out = {}
+    for name in point.names:
+        k = (t.f if name == "rho" else t.h) / found.score.shape.free
+        image = found.at.off(point.ahead(name, u) + point.back(name, u)) / 2 - k * u
+        out[name] = np.zeros((n, PAIR_PROBES))
+        np.add.at(out[name], number, errors[:, None] * image)
+    return out, signs
 
 
 def clustered_covariance(point: ShapePoint, leverage: bool) -> tuple[Array, bool]:
@@ -442,8 +448,3 @@ def score_statistic(score: ShapeScore, value: float, clustered: bool) -> float:
         cross = meat[place, others]
         variance = float(meat[place, place] - cross @ np.linalg.solve(meat[np.ix_(others, others)], cross))
     return slope**2 / variance if variance > 0 else np.inf
-
-
-def concentrated(derivative: Array) -> Array:
-    """The derivative of the scores of (δ, ρ, λ) with σ² at its estimate for each."""
-    return derivative[:-1, :-1] - np.outer(derivative[:-1, -1], derivative[-1, :-1]) / derivative[-1, -1]

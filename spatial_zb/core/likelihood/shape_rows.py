@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +29,14 @@ from scipy import sparse
 from spatial_zb.core import Array, Values, made_once
 from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, admissible_interval, symmetriser
 from spatial_zb.core.logdet.entries import Dissection, dissect, filter_diagonal
-from spatial_zb.core.logdet.factors import symmetric_form
+from spatial_zb.core.logdet.factors import Bordered, BorderedPencil, symmetric_form, weighted_filter_trace
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import EffectSpace
 
 #: Up to this many units of a period filters are dense and decomposed.
 DENSE_PERIOD = 700
-#: A column whose squares off its mean are below this share of the others is constant.
-CONSTANT = 1e-12
+#: F and H map the effects into themselves where this share of their squares at most is outside.
+INSIDE = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,14 +199,17 @@ class RowFilter:
             return values
         return self.weights.applied(self._solvers, values)
 
+    def solve_back(self, values: Array) -> Array:
+        """S'⁻¹v."""
+        return self.weights.applied(self._transposed, values) if self.coefficient else values
+
     def ahead(self, values: Array) -> Array:
         """Gv."""
         return self.weights.matrix @ self.solve(values)
 
     def back(self, values: Array) -> Array:
         """G'v."""
-        lagged = self.weights.matrix.T @ values
-        return self.weights.applied(self._transposed, lagged) if self.coefficient else lagged
+        return self.solve_back(self.weights.matrix.T @ values)
 
     @cached_property
     def diagonals(self) -> list[Array]:
@@ -222,10 +226,22 @@ class RowFilter:
         return np.concatenate([self.diagonals[d] for d in self.weights.which])
 
     def trace(self) -> float:
-        """tr G over all rows."""
+        """tr G over all rows: by eigenvalues, else as a weighted one."""
         W, c = self.weights, self.coefficient
-        own = [None if s is None else float((s[0] / (1 - c * s[0])).sum()) for s in W.spectra]
-        return sum(float(self.diagonals[d].sum()) if (known := own[d]) is None else known for d in W.which)
+        if None in W.spectra:
+            return self.weighted_trace(W.by_distinct(np.ones(W.starts[-1])))
+        own = [float((s[0] / (1 - c * s[0])).sum()) for s in W.spectra if s is not None]
+        return sum(own[d] for d in W.which)
+
+    def weighted_trace(self, shares: list[Array]) -> float:
+        """Σ_d a_d'diag G_d, a_d (n_d,) by distinct W_t: from G, or from a factor as ∂ln|S − r diag(a)W|/∂r."""
+        return sum(self._weighted(d, a) for d, a in enumerate(shares))
+
+    def _weighted(self, d: int, a: Array) -> float:
+        W, c, found = self.weights.distinct[d], self.coefficient, None
+        if c and W.shape[0] > DENSE_PERIOD:
+            found = weighted_filter_trace(W, c, a)
+        return float(self.diagonals[d] @ a) if found is None else found
 
 
 # --- Forms
@@ -318,6 +334,38 @@ class DenseForm:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ShapeTraces:
+    """Traces at an estimate; zero for a lag that the model has not, (c, c) each where regimes have c ρ of their own.
+
+    ``f, h``: tr MF, tr MH. ``ftf, ff, f2``: tr F'MF, tr MFMF, tr MF². ``hh``: tr MHMH + tr MHMH'. ``cross, straight``:
+    tr MH'MF, tr MHMF. ``across``: tr MFH + tr MFPH'. ``slope_h``: ∂tr(MH)/∂λ. ``excess``: tr(M_Z F P_Q F'M_Z); of effects
+    and error: tr(M F P F'M), tr(M H P H'M). ``probe_error``: relative standard error of those of second order.
+    """
+
+    f: Any = 0.0
+    h: float = 0.0
+    ftf: Any = 0.0
+    ff: Any = 0.0
+    f2: Any = 0.0
+    hh: float = 0.0
+    cross: float = 0.0
+    straight: float = 0.0
+    across: float = 0.0
+    slope_h: float = 0.0
+    excess: Any = 0.0
+    excess_of_effects: Any = 0.0
+    excess_of_error: float = 0.0
+    probe_error: float = 0.0
+
+    @property
+    def likelihood(self) -> bool:
+        """Whether F and H map BD into itself: the score is then that of a likelihood, and Ω its information."""
+        parts = self.excess_of_effects + self.excess_of_error, self.ftf + self.hh
+        left, size = (float(np.trace(np.atleast_2d(part))) for part in parts)
+        return not self.probe_error and left <= INSIDE * size
+
+
 # --- tr(MG) at every ρ
 
 
@@ -344,16 +392,26 @@ class TraceCurve:
     def at(self, rho: Values) -> Values:
         """tr(MG), at one ρ or at many (…)."""
         if self.decomposed is None:
-            return np.array([self._exact(float(c)) for c in np.ravel(rho)]).reshape(np.shape(rho))
+            found = (self.of(RowFilter(self.weights, float(c))) for c in np.ravel(rho))
+            return np.array(list(found)).reshape(np.shape(rho))
         a, omega = self.decomposed
         return (a * omega / (1 - np.asarray(rho)[..., None] * omega)).sum(axis=-1)
 
-    def _exact(self, rho: float) -> float:
-        found = RowFilter(self.weights, rho)
+    def of(self, found: RowFilter) -> float:
+        """tr(MG) from G itself."""
         free = self.weights.by_distinct(1 - self.effects.leverage)
-        own = sum(float(g @ f) for g, f in zip(found.diagonals, free, strict=True))
         C = self.effects.others
-        return own - float(np.vdot(C, found.ahead(C)))
+        return found.weighted_trace(free) - float(np.vdot(C, found.ahead(C)))
+
+
+def moved_effects(V: sparse.csr_array, effects: EffectSpace, dense: bool) -> BorderedPencil:
+    """D'B'BD of an orthonormal D = [U, C] at every λ; not ``dense``: sparse within U, bordered by C."""
+    U = sparse.csc_array((V.shape[0], 0)) if dense else sparse.csc_array(effects.U)
+    C = effects.full if dense else effects.others
+    VU, VC = sparse.csc_array(V @ U), V @ C
+    UVU, CVC = sparse.csc_array(U.T @ VU), C.T @ VC
+    once = Bordered(sparse.csc_array(UVU + UVU.T), U.T @ VC + VU.T @ C, CVC + CVC.T)
+    return BorderedPencil(once, Bordered(sparse.csc_array(VU.T @ VU), VU.T @ VC, VC.T @ VC))
 
 
 def between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int) -> Array:
@@ -378,61 +436,3 @@ def between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int
     Y = straight - onto @ behind.T - ahead @ onto.T + onto @ form.inner @ onto.T
     squares = np.bincount(number, weights=e**2, minlength=n)
     return (Y + Y.T) / 2 - form.trace / free * (np.diag(squares) - onto @ onto.T)
-
-
-@dataclass(frozen=True, slots=True)
-class Nodes:
-    """Chebyshev's points of an interval: a dear function with poles just beyond it, seen from a few of its values."""
-
-    bounds: tuple[float, float]
-    count: int
-
-    @property
-    def places(self) -> Array:
-        (low, high), turns = self.bounds, np.cos(np.pi * (np.arange(self.count) + 0.5) / self.count)
-        return (low + high) / 2 + (high - low) / 2 * turns
-
-    def damp(self, at: Values) -> Array:
-        """What takes the poles away."""
-        (low, high), wide = self.bounds, (self.bounds[1] - self.bounds[0]) * 1e-2
-        return (np.asarray(at) - low + wide) * (high + wide - np.asarray(at))
-
-    def weights(self, at: Values) -> Array:
-        """What each value counts in the interpolating polynomial (..., count): the barycentric formula."""
-        turns = np.pi * (np.arange(self.count) + 0.5) / self.count
-        apart = np.asarray(at)[..., None] - self.places
-        share = (-1.0) ** np.arange(self.count) * np.sin(turns) / np.where(apart == 0, 1e-300, apart)
-        return share / share.sum(axis=-1, keepdims=True)
-
-
-# --- what variances of units may go with
-
-
-def row_places(W: RowWeights, unit: NDArray[np.intp], timed: bool) -> Array:
-    """Columns (n, q), off their means, that the diagonal of MGM begins with: means by unit of (W²)_ii, and of ι'W_t.
-
-    As :func:`spatial_zb.core.likelihood.errors.places`; the second with effects of periods (``timed``). Columns that are
-    constant are left out.
-    """
-    counts = np.bincount(unit)
-    rows = [np.asarray(W.matrix.multiply(W.matrix.T).sum(axis=1)).ravel()]
-    rows += [np.asarray(W.matrix.sum(axis=0)).ravel()] if timed else []
-    means = [np.bincount(unit, weights=row) / counts for row in rows]
-    off = [mean - mean.mean() for mean in means]
-    kept = [c for c, mean in zip(off, means, strict=True) if c @ c > CONSTANT * (mean @ mean)]
-    return np.stack(kept, axis=1) if kept else np.empty((len(counts), 0))
-
-
-def row_feedback(G: RowFilter, unit: NDArray[np.intp], U: sparse.csr_array, C: Array) -> Array:
-    """What ties variances of units to ρ̂ (n,): Σ_t (MGM)_it over Σ_t M_it, M = I − UU' − CC'.
-
-    ``U`` (N, r) has one unit in a column, ``C`` (N, c) is any other part of an orthonormal basis. UU' and G meet on the
-    diagonal of G alone.
-    """
-    g = G.diagonal
-    GC, GtC = G.ahead(C), G.back(C)
-    h = np.asarray(U.multiply(U).sum(axis=1)).ravel()
-    twice = sparse.csr_array(U.T @ (sparse.diags_array(g) @ U))
-    own = g * (1 - 2 * h) + np.asarray((U @ twice).multiply(U).sum(axis=1)).ravel()
-    own += (C * (U @ (U.T @ (GC + GtC)) + C @ (C.T @ GC).T - GC - GtC)).sum(axis=1)
-    return np.bincount(unit, weights=own) / np.bincount(unit, weights=1 - h - (C**2).sum(axis=1))

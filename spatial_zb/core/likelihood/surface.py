@@ -383,24 +383,29 @@ def pair_root(
     start: Point,
     intervals: list[Point],
     rows: int,
-    last_step: float = 1e-13,
+    last: float = 1e-13,
+    near: Callable[[Array], Array] | None = None,
 ) -> Point | None:
-    """A root from a start, inside the intervals, at which the score falls in every direction; None without one."""
+    """A root at which the score falls in every direction, or None; slopes are those of ``near`` where it is given."""
     low, high = np.array(intervals).T
 
     def inside(both: Array) -> Array:
-        held = np.clip(both, low, high)
         # Beyond the intervals, where filters may be singular: the value at the border, and a push back.
-        return pair(held) / rows - 10.0 * (both - held)
+        return pair(held := np.clip(both, low, high)) / rows - 10.0 * (both - held)
 
-    found = scipy.optimize.root(lambda at, of: of(at), np.array(start), (inside,), "hybr", tol=last_step)
+    def slopes_at(at: Array) -> Array:
+        at = np.clip(at, low + ALIKE**2, high - ALIKE**2)
+        step, of = 1e-5 * np.minimum(1.0, np.minimum(high - at, at - low)), near or pair
+        return np.column_stack([(of(at + h) - of(at - h)) / (2 * h.max()) for h in np.diag(step)])
+
+    jac = (lambda at, _, slopes: slopes(at) / rows) if near else None
+    both = inside, slopes_at
+    found = scipy.optimize.root(lambda at, of, _: of(at), np.array(start), both, "hybr", jac=jac, tol=last)
     at = found.x
     if np.abs(found.fun).max() > ZERO or np.any(at <= low) or np.any(at >= high):
         return None
-    step = 1e-5 * np.minimum(1.0, np.minimum(high - at, at - low))
-    slopes = np.column_stack([(pair(at + h) - pair(at - h)) / (2 * h.max()) for h in np.diag(step)])
-    falls = np.linalg.det(slopes) > 0 and np.trace(slopes) < 0
-    return (float(at[0]), float(at[1])) if falls else None
+    slopes = slopes_at(at)
+    return (float(at[0]), float(at[1])) if np.linalg.det(slopes) > 0 > np.trace(slopes) else None
 
 
 def pair_roots(
@@ -412,25 +417,22 @@ def pair_roots(
 ) -> tuple[list[Point], Point]:
     """Roots of (ψ_ρ, ψ_λ), the highest first, and where a grid has them nearest to zero.
 
-    They are looked for from every cell of a grid in which both may vanish, in what is near enough to the scores to see that
-    and cheap at many points (``rough``), and then in the scores themselves (``pair``), until a step is below ``last_step``.
-    Of several the integral of the scores from one to another tells which is higher, as the likelihood would where there is
-    one.
+    They are looked for where both may vanish in ``rough``, which is near the scores and cheap, then in the scores (``pair``)
+    until a step is below ``last_step``. The integral of the scores from one to another tells which is higher.
     """
     rhos, lams = (np.linspace(*bounds, PAIR_SCAN) for bounds in intervals)
     values = rough(*np.meshgrid(rhos, lams, indexing="ij"))
     sign = np.sign(values)
     corners = sign[:, :-1, :-1] + sign[:, 1:, :-1] + sign[:, :-1, 1:] + sign[:, 1:, 1:]
-    cells = np.argwhere((np.abs(corners) < 4).all(axis=0))
-    near: list[Point] = []
-    for i, j in cells:
+    near, cheap = list[Point](), lambda both: rough(*both)
+    for i, j in np.argwhere((np.abs(corners) < 4).all(axis=0)):
         start = (rhos[i] + rhos[i + 1]) / 2, (lams[j] + lams[j + 1]) / 2
-        _add_root(near, pair_root(lambda both: rough(*both), start, intervals, rows), ALIKE)
-    best = np.unravel_index(int(np.argmin(np.abs(values).max(axis=0))), values.shape[1:])
-    nearest = float(rhos[best[0]]), float(lams[best[1]])
-    roots: list[Point] = []
+        _add_root(near, pair_root(cheap, start, intervals, rows), ALIKE)
+    i, j = np.unravel_index(int(np.argmin(np.abs(values).max(axis=0))), values.shape[1:])
+    nearest, roots = (float(rhos[i]), float(lams[j])), list[Point]()
     for start in near or [nearest]:
-        _add_root(roots, pair_root(pair, start, intervals, rows, last_step), SAME_ROOT)
+        quick = pair_root(pair, start, intervals, rows, last_step, cheap)
+        _add_root(roots, quick or pair_root(pair, start, intervals, rows, last_step), SAME_ROOT)
     heights = [0.0, *(climb(pair, roots[0], root) for root in roots[1:])][: len(roots)]
     return [roots[i] for i in np.argsort([-height for height in heights], kind="stable")], nearest
 

@@ -12,6 +12,8 @@ for planar graphs, s² in general).
 
 What is known of the eigenvalues of a large sparse W without computing them all.
 
+And factors of symmetric matrices that are sparse but for a few rows and columns.
+
 Reference: Paige (1980), Linear Algebra Appl. 34: 235-258 (Lanczos without orthogonalising again).
 """
 
@@ -21,7 +23,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,8 @@ from spatial_zb.core import Array
 
 #: Bytes per entry of the factors: value, index, and the room that SuperLU takes while it grows them.
 ENTRY_BYTES = 24
+#: A step into the complex plane for a derivative: its square is below rounding.
+TINY = 1e-30
 #: A dense front of so many units takes a minute to factorise, and a fit takes eight factorisations.
 HEAVY_FRONT = 5_000
 #: Up to this many units every factorisation is quick, whatever the links.
@@ -231,7 +235,7 @@ def by_cholesky(cholmod: Any, form: sparse.csr_array, rho: float, kept: list[Any
     return float(kept[0].cholesky(system).logdet())
 
 
-def system_at(form: sparse.csr_array, rho: float) -> sparse.csc_array:
+def system_at(form: sparse.csr_array, rho: complex) -> sparse.csc_array:
     """I − ρW."""
     return sparse.csc_array(sparse.eye_array(form.shape[0], format="csc") - rho * form)
 
@@ -256,6 +260,82 @@ class ShiftedSystem:
         """I − ρF, sharing the pattern."""
         parts = self.one - rho * self.form, self.pattern.indices, self.pattern.indptr
         return sparse.csc_array(parts, shape=self.pattern.shape)
+
+
+def weighted_filter_trace(W: sparse.csr_array, c: float, a: Array) -> float | None:
+    """Σ a_i G_ii, G = W(I − cW)⁻¹, as −∂ln|I − cW − r diag(a)W|/∂r; None where factors would be dense."""
+    if W.shape[0] > ALWAYS_LIGHT and expected_fill(W).heavy:
+        return None
+    moved = sparse.csr_array(sparse.diags_array(c + 1j * TINY * a) @ W)
+    return -_slope(factorise(system_at(moved, 1.0), abs(c) * largest_sums(W) < 1))
+
+
+def _slope(factors: Any) -> float:
+    """∂ln|A(c)|/∂c from factors of A(c + iε), ε = ``TINY``: of pivots u the sum of Im u/(ε Re u), exact to rounding."""
+    pivots = factors.U.diagonal()
+    return float((pivots.imag / pivots.real).sum() / TINY)
+
+
+@dataclass(frozen=True, eq=False)
+class Bordered:
+    """A symmetric positive definite [[K, E], [E', L]]: K (m, m) sparse, E (m, c) and L (c, c) dense; m or c may be zero."""
+
+    K: sparse.csc_array
+    E: Array
+    L: Array
+
+    @cached_property
+    def _factors(self) -> tuple[Any, Array, tuple[Array, bool]]:
+        """Those of K, K⁻¹E, and those of L − E'K⁻¹E."""
+        inside = factorise(self.K, True) if self.K.shape[0] else None
+        KE = inside.solve(self.E) if inside is not None and self.E.size else self.E
+        return inside, KE, linalg.cho_factor(self.L - self.E.T @ KE, lower=True)
+
+    @property
+    def root(self) -> Array:
+        """The lower triangular factor of L, where there is no K."""
+        return np.tril(self._factors[2][0])
+
+    def solve(self, values: Array) -> Array:
+        """[[K, E], [E', L]]⁻¹v, v (m + c,) or (m + c, k)."""
+        m = self.K.shape[0]
+        inside, KE, border = self._factors
+        below = linalg.cho_solve(border, values[m:] - KE.T @ values[:m])
+        if inside is None:
+            return below
+        return np.concatenate([inside.solve(values[:m]) - KE @ below, below])
+
+
+@dataclass(frozen=True, eq=False)
+class BorderedPencil:
+    """A(c) = I − cX + c²Y of symmetric bordered X and Y, such as (D − cVD)'(D − cVD) of an orthonormal D."""
+
+    X: Bordered
+    Y: Bordered
+
+    def at(self, c: float | complex) -> Bordered:
+        """A(c)."""
+        ones = sparse.eye_array(self.X.K.shape[0], format="csc"), 0.0, np.eye(len(self.X.L))
+        parts = (
+            one - c * x + c**2 * y
+            for one, x, y in zip(
+                ones, (self.X.K, self.X.E, self.X.L), (self.Y.K, self.Y.E, self.Y.L), strict=True
+            )
+        )
+        K, E, L = parts
+        return Bordered(sparse.csc_array(K), E, L)
+
+    def log_slope(self, c: float, inverse: Array | None = None) -> float:
+        """∂ln|A(c)|/∂c: by a step into the complex plane, or from A⁻¹ where that is dense."""
+        if inverse is not None:
+            return float(np.vdot(inverse, 2 * c * self.Y.L - self.X.L))
+        at = self.at(c + 1j * TINY)
+        inside, left = 0.0, at.L
+        if at.K.shape[0]:
+            factors = factorise(at.K, True)
+            inside = _slope(factors)
+            left = left - at.E.T @ factors.solve(at.E) if at.E.size else left
+        return inside + float(np.vdot(np.linalg.inv(left.real), left.imag)) / TINY
 
 
 def random_signs(generator: np.random.Generator, shape: tuple[int, int]) -> Array:

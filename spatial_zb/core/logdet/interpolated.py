@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 from spatial_zb.core.logdet.factors import (
     ShiftedSystem,
     by_cholesky,
@@ -312,3 +312,28 @@ class SparseLogDet:
         low, high = self.interval
         left, right = 1 / (rho - low), 1 / (high - rho)
         return left + right, right**2 - left**2
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Chebyshev's points of an interval: a dear function with poles just beyond it, seen from a few of its values."""
+
+    bounds: tuple[float, float]
+    count: int
+
+    @property
+    def places(self) -> Array:
+        (low, high), turns = self.bounds, np.cos(np.pi * (np.arange(self.count) + 0.5) / self.count)
+        return (low + high) / 2 + (high - low) / 2 * turns
+
+    def damp(self, at: Values) -> Array:
+        """What takes the poles away."""
+        (low, high), wide = self.bounds, (self.bounds[1] - self.bounds[0]) * 1e-2
+        return (np.asarray(at) - low + wide) * (high + wide - np.asarray(at))
+
+    def weights(self, at: Values) -> Array:
+        """What each value counts in the interpolating polynomial (..., count): the barycentric formula."""
+        turns = np.pi * (np.arange(self.count) + 0.5) / self.count
+        apart = np.asarray(at)[..., None] - self.places
+        share = (-1.0) ** np.arange(self.count) * np.sin(turns) / np.where(apart == 0, 1e-300, apart)
+        return share / share.sum(axis=-1, keepdims=True)
