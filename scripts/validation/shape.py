@@ -610,12 +610,24 @@ NULLS = {
         ),
     ),
 }
+#: The robust tests allow for a small coefficient only: the same far from zero, and with effects of units alone.
+STRONG = 0.6
+NULLS |= {
+    f"{model} = {STRONG:g}{effects}": (truth, tests)
+    for effects in ("", ", unit effects")
+    for model, truth, tests in (
+        ("SAR, rho", (STRONG, 0.0, 0.0), ("LM error from SAR", "LM error, robust")),
+        ("SEM, lam", (0.0, STRONG, 0.0), ("LM lag from SEM", "LM lag, robust")),
+    )
+}
 
 
 def compute_tests(cell: tuple[str, int, int], replications: int) -> pd.DataFrame:
     """Share of panels in which each true hypothesis is rejected at 5 %, half the units late."""
     null, n, T = cell
     start, (truth, tests) = time.perf_counter(), NULLS[null]
+    alone = null.endswith("unit effects")
+    spec = zb.DurbinSpec("y", ["a", "b"], fixed_effects="unit" if alone else "two_way")
     rng = np.random.default_rng([SEED, list(NULLS).index(null), n, T])
     kind: Cell = ("late 50 %", "SDM", "iid", n, T)
     near = weights(n, "contiguity")
@@ -626,12 +638,12 @@ def compute_tests(cell: tuple[str, int, int], replications: int) -> pd.DataFrame
         x = np.stack([noise(kind, rng, 1)[0] + rng.standard_normal(n) for _ in range(2)], axis=-1)
         rows, (period, unit) = x[there], np.nonzero(there)
         mean = rows @ BETA + theta * (world.W.matrix @ rows @ THETA)
-        mean = mean + rng.standard_normal(n)[unit] + rng.standard_normal(T)[period]
+        mean = mean + rng.standard_normal(n)[unit] + (0.0 if alone else rng.standard_normal(T)[period])
         values = np.where(
             there[..., None], np.concatenate([noise(kind, rng, 1)[0][..., None], x], axis=2), np.nan
         )
         panel = zb.Panel(values, tuple(range(2001, 2001 + T)), near.ids, ("y", "a", "b"), present=there)
-        case = make_case(zb.DurbinSpec("y", ["a", "b"]), panel, near, "lee_yu")  # its y is drawn anew below
+        case = make_case(spec, panel, near, "lee_yu")  # its y is drawn anew below
         for e in noise(kind, rng, replications // FEW)[:, there]:
             u = RowFilter(world.W, lam).solve(e)
             y = RowFilter(world.W, rho).solve(mean + u)

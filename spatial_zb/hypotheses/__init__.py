@@ -34,6 +34,7 @@ from spatial_zb.inference.bootstrap.static import ShapeSource
 from spatial_zb.models.design import Design, build_design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.shape import (
+    REASONS,
     Lags,
     ShapeDesign,
     build_shape,
@@ -71,7 +72,8 @@ def diagnose(
     ----------
     spec
         y, x and the effects. The chain compares OLS, SAR, SEM and SDM whatever lags it switches on; the
-        Durbin terms are those of ``lag_x``, all of x where that is empty. ``"random"`` is tested as ``"unit"``.
+        Durbin terms are those of ``lag_x``, all of x where that is empty. ``"random"`` is tested as ``"unit"``, beside
+        the tests of random effects, which need a complete panel under one W.
     panel, W
         The panel and the weights of its units, matched by id.
     estimator
@@ -96,7 +98,8 @@ def diagnose(
     Raises
     ------
     SpecificationError
-        Endogenous regressors; lags in time or regimes; an unknown estimator; no regressor.
+        Endogenous regressors; lags in time or regimes; an unknown estimator; no regressor; random effects on a panel of
+        any shape.
     DataError
         Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
     AlignmentError
@@ -165,6 +168,15 @@ def make_case(
             raise SpecificationError(
                 'The chain of a panel of this shape is by the adjusted score: leave estimator="direct" out.',
                 '此形态面板的检验链用调整得分：请去掉estimator="direct"。',
+            )
+        if spec.fixed_effects == "random":
+            why = [REASONS[name] for name in reasons]
+            raise SpecificationError(
+                'The tests of fixed_effects="random" need a complete panel under one W, and here '
+                f'{listed(why)}. Set fixed_effects="unit" to test the model with fixed effects, or take '
+                "the units that are always there (panel.select) and one W.",
+                f'fixed_effects="random"的检验要求面板完整、W唯一，而此处{listed_zh(why)}。'
+                '要检验固定效应模型，请设fixed_effects="unit"；或只取各期齐全的地区（panel.select）和一个W。',
             )
         made = build_shape(plain, panel, lags, reasons)
         return ShapeCase(spec, estimator, made, seed, lags=lags, reasons=reasons)

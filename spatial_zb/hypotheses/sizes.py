@@ -12,6 +12,8 @@ from spatial_zb.base.notes import Kind, Note, tell
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Language, Text
 from spatial_zb.hypotheses.case import TESTS
+from spatial_zb.hypotheses.panel import CROSS_SECTION, LAG_ERROR, SERIAL, SPREAD, VARIANCES
+from spatial_zb.hypotheses.random import MARGINAL
 from spatial_zb.models.notes import ROBUST_SCORE
 
 if TYPE_CHECKING:
@@ -20,15 +22,22 @@ if TYPE_CHECKING:
 
 Place = tuple[str, str, int]
 SIGNS = {"rho": "ρ", "lam": "λ"}
+#: Periods of the simulation, and those to which its sizes are taken to hold: elsewhere they are said to be unmeasured.
+PERIODS, NEAR_PERIODS = 11, (8, 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How often a test rejects a true hypothesis at 5 %, and the spatial coefficient of the data where it is worst."""
+    """How often a test rejects a true hypothesis at 5 %, and the spatial coefficient of the data where it is worst.
+
+    ``drawn``: the same of its bootstrap p-value, where there is one.
+    """
 
     share: float
     coefficient: Literal["rho", "lam"]
     value: float
+    drawn: float | None = None
+    periods: int = PERIODS
 
     @property
     def where(self) -> str:
@@ -37,103 +46,65 @@ class Measured:
 
 
 #: Rejection of a true hypothesis at 5 %, for the tests that leave 4-6 % by more than twice the error of the simulation:
-#: by (sparse or dense W, unit or two-way effects, n), with the ρ or λ of the data where it is worst. Two regressors,
-#: T = 11, normal errors; sparse is contiguity, dense inverse distance; all tests in docs/validation/test_size.csv.
+#: by (sparse or dense W, unit or two-way effects, n), with the ρ or λ of the data where it is worst, and the size of the
+#: bootstrap p-value furthest from 5 %. Two regressors, T = 11, normal errors; sparse is contiguity, dense inverse
+#: distance; all tests in docs/validation/test_size.csv and null_sizes.csv. Of "uneven" panels (half the units late,
+#: contiguity) tests that reject too often at 4 or 11 periods: docs/validation/shape_tests.csv.
 MEASURED: dict[str, dict[Place, Measured]] = {
     "LM lag, robust": {
-        ("sparse", "unit", 11): Measured(0.127, "lam", 0.6),
-        ("sparse", "unit", 41): Measured(0.161, "lam", 0.6),
-        ("sparse", "unit", 90): Measured(0.172, "lam", 0.6),
-        ("sparse", "two_way", 11): Measured(0.108, "lam", 0.6),
-        ("sparse", "two_way", 41): Measured(0.161, "lam", 0.6),
-        ("sparse", "two_way", 90): Measured(0.142, "lam", 0.6),
-        ("dense", "unit", 11): Measured(0.314, "lam", 0.6),
-        ("dense", "unit", 41): Measured(0.323, "lam", 0.6),
-        ("dense", "unit", 90): Measured(0.288, "lam", 0.6),
-        ("dense", "two_way", 11): Measured(0.082, "lam", 0.6),
-        ("dense", "two_way", 41): Measured(0.083, "lam", 0.6),
-        ("dense", "two_way", 90): Measured(0.095, "lam", 0.6),
+        ("sparse", "unit", 11): Measured(0.127, "lam", 0.6, 0.043),
+        ("sparse", "unit", 41): Measured(0.161, "lam", 0.6, 0.041),
+        ("sparse", "unit", 90): Measured(0.172, "lam", 0.6, 0.057),
+        ("sparse", "two_way", 11): Measured(0.108, "lam", 0.6, 0.067),
+        ("sparse", "two_way", 41): Measured(0.161, "lam", 0.6, 0.052),
+        ("sparse", "two_way", 90): Measured(0.142, "lam", 0.6, 0.054),
+        ("dense", "unit", 11): Measured(0.314, "lam", 0.6, 0.059),
+        ("dense", "unit", 41): Measured(0.323, "lam", 0.6, 0.054),
+        ("dense", "unit", 90): Measured(0.288, "lam", 0.6, 0.042),
+        ("dense", "two_way", 11): Measured(0.082, "lam", 0.6, 0.056),
+        ("dense", "two_way", 41): Measured(0.083, "lam", 0.6, 0.045),
+        ("dense", "two_way", 90): Measured(0.095, "lam", 0.6, 0.048),
+        ("uneven", "unit", 11): Measured(0.1475, "lam", 0.6, periods=4),
+        ("uneven", "unit", 41): Measured(0.1425, "lam", 0.6),
+        ("uneven", "unit", 90): Measured(0.115, "lam", 0.6, periods=4),
+        ("uneven", "two_way", 11): Measured(0.1175, "lam", 0.6),
+        ("uneven", "two_way", 41): Measured(0.1775, "lam", 0.6),
+        ("uneven", "two_way", 90): Measured(0.1325, "lam", 0.6),
     },
     "LM error, robust": {
-        ("sparse", "unit", 11): Measured(0.021, "rho", 0.6),
-        ("sparse", "unit", 41): Measured(0.237, "rho", 0.6),
-        ("sparse", "unit", 90): Measured(0.31, "rho", 0.6),
-        ("sparse", "two_way", 41): Measured(0.194, "rho", 0.6),
-        ("sparse", "two_way", 90): Measured(0.301, "rho", 0.6),
-        ("dense", "unit", 11): Measured(0.61, "rho", 0.6),
-        ("dense", "unit", 41): Measured(0.92, "rho", 0.6),
-        ("dense", "unit", 90): Measured(0.929, "rho", 0.6),
-        ("dense", "two_way", 41): Measured(0.086, "rho", 0.6),
-        ("dense", "two_way", 90): Measured(0.105, "rho", 0.6),
+        ("sparse", "unit", 11): Measured(0.021, "rho", 0.6, 0.044),
+        ("sparse", "unit", 41): Measured(0.237, "rho", 0.6, 0.045),
+        ("sparse", "unit", 90): Measured(0.31, "rho", 0.6, 0.046),
+        ("sparse", "two_way", 41): Measured(0.194, "rho", 0.6, 0.034),
+        ("sparse", "two_way", 90): Measured(0.301, "rho", 0.6, 0.045),
+        ("dense", "unit", 11): Measured(0.61, "rho", 0.6, 0.062),
+        ("dense", "unit", 41): Measured(0.92, "rho", 0.6, 0.03),
+        ("dense", "unit", 90): Measured(0.929, "rho", 0.6, 0.031),
+        ("dense", "two_way", 41): Measured(0.086, "rho", 0.6, 0.057),
+        ("dense", "two_way", 90): Measured(0.105, "rho", 0.6, 0.059),
+        ("uneven", "unit", 11): Measured(0.085, "rho", 0.6),
     },
     "LR SDM to SAR": {
-        ("dense", "unit", 41): Measured(0.074, "rho", 0.3),
+        ("dense", "unit", 41): Measured(0.074, "rho", 0.3, 0.061),
     },
     "Wald SDM to SEM": {
-        ("dense", "unit", 11): Measured(0.089, "lam", 0.6),
-        ("dense", "unit", 41): Measured(0.075, "lam", 0.6),
+        ("dense", "unit", 11): Measured(0.089, "lam", 0.6, 0.065),
+        ("dense", "unit", 41): Measured(0.075, "lam", 0.6, 0.045),
     },
     "LR SDM to SEM": {
-        ("dense", "unit", 11): Measured(0.093, "lam", 0.6),
+        ("dense", "unit", 11): Measured(0.093, "lam", 0.6, 0.065),
     },
     "Wald SDM to SAR": {
-        ("dense", "unit", 11): Measured(0.077, "rho", 0.0),
+        ("dense", "unit", 11): Measured(0.077, "rho", 0.0, 0.047),
     },
     "LM error from SDM": {
-        ("dense", "unit", 41): Measured(0.076, "rho", 0.0),
-    },
-}
-#: The same of their bootstrap p-values, at the ρ or λ where it is furthest from 5 %; docs/validation/null_sizes.csv.
-BOOTSTRAP: dict[str, dict[Place, float]] = {
-    "LM lag, robust": {
-        ("sparse", "unit", 11): 0.043,
-        ("sparse", "unit", 41): 0.041,
-        ("sparse", "unit", 90): 0.057,
-        ("sparse", "two_way", 11): 0.067,
-        ("sparse", "two_way", 41): 0.052,
-        ("sparse", "two_way", 90): 0.054,
-        ("dense", "unit", 11): 0.059,
-        ("dense", "unit", 41): 0.054,
-        ("dense", "unit", 90): 0.042,
-        ("dense", "two_way", 11): 0.056,
-        ("dense", "two_way", 41): 0.045,
-        ("dense", "two_way", 90): 0.048,
-    },
-    "LM error, robust": {
-        ("sparse", "unit", 11): 0.044,
-        ("sparse", "unit", 41): 0.045,
-        ("sparse", "unit", 90): 0.046,
-        ("sparse", "two_way", 41): 0.034,
-        ("sparse", "two_way", 90): 0.045,
-        ("dense", "unit", 11): 0.062,
-        ("dense", "unit", 41): 0.03,
-        ("dense", "unit", 90): 0.031,
-        ("dense", "two_way", 41): 0.057,
-        ("dense", "two_way", 90): 0.059,
-    },
-    "LR SDM to SAR": {
-        ("dense", "unit", 41): 0.061,
-    },
-    "Wald SDM to SEM": {
-        ("dense", "unit", 11): 0.065,
-        ("dense", "unit", 41): 0.045,
-    },
-    "LR SDM to SEM": {
-        ("dense", "unit", 11): 0.065,
-    },
-    "Wald SDM to SAR": {
-        ("dense", "unit", 11): 0.047,
-    },
-    "LM error from SDM": {
-        ("dense", "unit", 41): 0.067,
+        ("dense", "unit", 41): Measured(0.076, "rho", 0.0, 0.067),
     },
 }
 #: Up to how many units the figures of each measured n are taken to hold.
 REACH = ((11, 25), (41, 65), (90, 130))
-#: Periods of the simulation, and those to which its sizes are taken to hold: elsewhere they are said to be unmeasured.
-PERIODS, NEAR_PERIODS = 11, (8, 16)
 #: Errors as on city panels, by the test that finds them: which tests of spatial terms they put off is in UNDER.
-CORRELATED, TIED = "Serial correlation (LM*)", "Variances and place in W"
+CORRELATED, TIED = SERIAL[0], VARIANCES[1]
 #: From this p-value on errors are taken to be so: that from which fits warn.
 FOUND_P = 0.01
 #: (Lowest, highest) share in which the tests of SPATIAL reject true hypotheses at 5 % under AR(1) errors of 0.6, or a spread
@@ -159,13 +130,11 @@ UNDER: dict[str, dict[tuple[int, int], tuple[float, float, float]]] = {
 }
 #: Where that test finds the study's own residuals in a tenth of the panels only: the same shares under these.
 HIDDEN, UNSEEN = "hidden", {(11, 4): (0.085, 0.13, 0.09)}
+#: TIED on panels of any shape, whose robust score takes the units that are always there.
+TIED_ROWS = "Variances and place in W, rows"
 #: The tests of spatial terms that were measured under such errors.
 SPATIAL = (
-    "LM lag",
-    "LM error",
-    "LM lag, robust",
-    "LM error, robust",
-    "LM lag and error, joint",
+    *LAG_ERROR,
     "LM Durbin terms from SAR",
     "LM error from SAR",
     "LM lag from SEM",
@@ -187,6 +156,8 @@ INSTEAD: dict[str, str] = {
     "LR SDM to SEM": "LM common factor from SEM",
     "Hausman, spatial": "Mundlak, spatial",
 }
+#: Tests that allow for a small coefficient beside the one they test only.
+SMALL_ONLY = {"LM lag, robust": "λ", "LM error, robust": "ρ"}
 #: The end of the sentence that sends there; without a test to read, to the bootstrap p-value.
 READ: dict[str | None, Text] = {
     "LM lag from SEM": Text("read LM lag from SEM", "应看 SEM 之上空间滞后的 LM 检验"),
@@ -200,11 +171,21 @@ READ: dict[str | None, Text] = {
 
 def _place(table: TestTable, dense: bool) -> Place | None:
     """Where the table's panel was measured: kind of W, effects, n; None beyond what was."""
-    n_units, effects = table.facts["n_units"], table.facts["fixed_effects"]
+    n_units, effects, uneven = table.facts["n_units"], table.facts["fixed_effects"], _uneven(table)
     n = next((measured for measured, reach in REACH if n_units <= reach), None)
-    if n is None or table.facts["n_periods"] == 1:
+    if n is None or table.facts["n_periods"] == 1 or (uneven and dense):
         return None
-    return "dense" if dense else "sparse", "two_way" if effects in ("time", "two_way") else "unit", n
+    kind = "uneven" if uneven else "dense" if dense else "sparse"
+    return (
+        kind,
+        "two_way" if effects in ("time", "two_way") or (uneven and "period" in effects) else "unit",
+        n,
+    )
+
+
+def _uneven(table: TestTable) -> bool:
+    """Whether the tests are those of a panel of any shape."""
+    return table.facts["estimator"] == "adjusted_score"
 
 
 def _instead(test: str, place: Place) -> str | None:
@@ -220,8 +201,8 @@ def _by_bootstrap(share: float | None) -> Text:
     return Text(f", {100 * share:.1f} % by bootstrap", f"，自助法为 {100 * share:.1f} %")
 
 
-#: A test, what was measured of it and of its bootstrap p-value, and the test to read instead.
-Off = tuple[str, Measured, float | None, str | None]
+#: A test, what was measured of it, and the test to read instead.
+Off = tuple[str, Measured, str | None]
 
 
 @Kind
@@ -246,6 +227,18 @@ def tests_off_elsewhere(units: int, periods: int, tests: tuple[Off, ...]) -> Tex
         f"{listing.en}. {BY_DRAWS.en}",
         f"检验水平是在{PERIODS}个时期下实测的，{periods}个时期时未经实测。{units}个地区、{PERIODS}个时期时，以下检验"
         f"达不到5 %的名义水平（括号内为对真原假设的最差拒绝率与替代办法）：{listing.zh}。{BY_DRAWS.zh}",
+    )
+
+
+@Kind
+def tests_off_on_rows(tests: tuple[Off, ...]) -> Text:
+    """Tests whose size is off on panels of any shape with so many units."""
+    listing = _listing(tests)
+    return Text(
+        "Measured with half the units late (contiguity, 4 and 11 periods), these tests reject true hypotheses more often "
+        f"than 5 % (share where it is worst; what to do instead): {listing.en}. They have no bootstrap p-value here",
+        "在半数地区晚进入的面板上实测（邻接、4与11个时期），以下检验对真原假设的拒绝率高于5 %"
+        f"（括号内为最差的拒绝率与替代办法）：{listing.zh}。此处它们没有自助法p值",
     )
 
 
@@ -296,8 +289,12 @@ READ_UNDER = {
         '请用covariance="cluster"估计SDM，并看zb.tests.simplification_tests(fit)的Wald检验',
     ),
     TIED: Text(f"Read the spatial Durbin model by {ROBUST_SCORE}", f"请看{ROBUST_SCORE}估计的SDM"),
+    TIED_ROWS: Text(
+        f"Compare the spatial Durbin model with {ROBUST_SCORE} of the units that are always there",
+        f"请与各期齐全地区的{ROBUST_SCORE}估计的SDM比较",
+    ),
 }
-READ_UNDER[HIDDEN] = READ_UNDER[CORRELATED]
+READ_UNDER[HIDDEN], FINDINGS[TIED_ROWS], MADE[TIED_ROWS] = READ_UNDER[CORRELATED], FINDINGS[TIED], MADE[TIED]
 
 
 def _under(table: TestTable, dense: bool) -> list[Note]:
@@ -307,12 +304,14 @@ def _under(table: TestTable, dense: bool) -> list[Note]:
         next((at for at, reach in reaches if table.facts[name] <= reach), None)
         for name, reaches in (("n_units", REACH), ("n_periods", REACH_PERIODS))
     )
-    place = None if dense or n is None or T is None else (n, T)
+    uneven = _uneven(table)
+    place = None if dense or uneven or n is None or T is None else (n, T)  # complete panels were measured
     notes = []
     for cause, measured in UNDER.items():
         if rows.get(cause, np.nan) < FOUND_P:
             shares = measured.get(place) if place else None
-            notes.append(tests_under_errors(cause, (*place, *shares) if place and shares else None))
+            found = TIED_ROWS if uneven and cause == TIED else cause
+            notes.append(tests_under_errors(found, (*place, *shares) if place and shares else None))
         elif cause == CORRELATED and cause in rows and place in UNSEEN:  # silence says nothing
             notes.append(tests_under_errors(HIDDEN, (*place, *UNSEEN[place])))
     return notes
@@ -329,8 +328,8 @@ BY_DRAWS = Text(
 def _listing(tests: tuple[Off, ...]) -> Text:
     """Each test with its worst size and what to read instead."""
     en, zh = ([], [])
-    for test, measured, share, instead in tests:
-        worst, drawn, read = f"{100 * measured.share:.0f} %", _by_bootstrap(share), READ[instead]
+    for test, measured, instead in tests:
+        worst, drawn, read = f"{100 * measured.share:.0f} %", _by_bootstrap(measured.drawn), READ[instead]
         en.append(f"{test} ({worst}, {measured.where}{drawn.en}; {read.en})")
         zh.append(f"{TESTS[test].zh}（{worst}，{measured.where}{drawn.zh}；{read.zh}）")
     return Text("; ".join(en), "；".join(zh))
@@ -338,48 +337,56 @@ def _listing(tests: tuple[Off, ...]) -> Text:
 
 def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
     """Write measured sizes into the notes of the rows; warn once of all tests off their size, and of errors that do it."""
-    if table.facts["estimator"] == "adjusted_score":
-        return table
-    place, off = _place(table, dense), {}
+    place, off, rows = _place(table, dense), {}, []
     for row in table.rows:
-        measured = MEASURED.get(row.test, {}).get(place) if place else None
-        if place and measured and np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap):
-            share = BOOTSTRAP.get(row.test, {}).get(place)
-            off[row.test] = (row.test, measured, share, _instead(row.test, place))
-    notes = _under(table, dense)
-    if place and off:
-        rows = [_with_size(row, place[2], off[row.test]) if row.test in off else row for row in table.rows]
-        table = replace(table, rows=tuple(rows))
-        units, periods = table.facts["n_units"], table.facts["n_periods"]
+        if np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap):
+            measured = MEASURED.get(row.test, {}).get(place) if place else None
+            if place and measured:
+                off[row.test] = (row.test, measured, _instead(row.test, place))
+                row = _with_size(row, place, off[row.test])
+            elif not place and row.test in SMALL_ONLY:
+                row = _unmeasured(table, row)
+        rows.append(row)
+    table, notes = replace(table, rows=tuple(rows)), _under(table, dense)
+    if off:
+        units, periods, tests = table.facts["n_units"], table.facts["n_periods"], tuple(off.values())
         low, high = NEAR_PERIODS
         kind = tests_off_level if low <= periods <= high else tests_off_elsewhere
-        notes.insert(0, kind(units, periods, tuple(off.values())))
+        notes.insert(0, tests_off_on_rows(tests) if _uneven(table) else kind(units, periods, tests))
     if not notes:
         return table
     tell(notes)
     return replace(table, notes=(*table.notes, *notes))
 
 
-def _with_size(row: Row, n: int, off: Off) -> Row:
-    _, measured, share, instead = off
-    where, size = f"n = {n}, T = {PERIODS}, {measured.where}", f"{100 * measured.share:.1f} %"
-    drawn, read = _by_bootstrap(share), READ[instead]
+def _with_size(row: Row, place: Place, off: Off) -> Row:
+    _, measured, instead = off
+    uneven = place[0] == "uneven"
+    late = Text(", half the units late", "（半数地区晚进入）") if uneven else Text("", "")
+    where = f"n = {place[2]}, T = {measured.periods}, {measured.where}"
+    size, drawn, read = f"{100 * measured.share:.1f} %", _by_bootstrap(measured.drawn), READ[instead]
     note = Text(
-        f"{row.note.en}; rejects {size} of true hypotheses at {where}{drawn.en}: {read.en}",
-        f"{row.note.zh}；{where} 时对真原假设的拒绝率为 {size}{drawn.zh}：{read.zh}",
+        f"{row.note.en}; rejects {size} of true hypotheses at {where}{late.en}{drawn.en}: {read.en}",
+        f"{row.note.zh}；{where}{late.zh or ' '}时对真原假设的拒绝率为 {size}{drawn.zh}：{read.zh}",
+    )
+    return replace(row, note=note)
+
+
+def _unmeasured(table: TestTable, row: Row) -> Row:
+    """What a robust test allows for, where how far that puts it off was not measured."""
+    beside, instead = SMALL_ONLY[row.test], INSTEAD[row.test]
+    other = table.row(instead)
+    read = READ[instead] if other is not None and np.isfinite(other.p_value) else None
+    note = Text(
+        f"{row.note.en}; allows for a small {beside} only{f': {read.en}' if read else ''}",
+        f"{row.note.zh}；仅容许较小的 {beside}{f'：{read.zh}' if read else ''}",
     )
     return replace(row, note=note)
 
 
 #: Headings with their tests, in the order of print; within one, rows keep the order of the chain.
 SECTIONS: dict[Text, tuple[str, ...]] = {
-    Text("Spatial dependence of the least-squares residuals", "最小二乘残差的空间依赖性"): (
-        "LM lag",
-        "LM error",
-        "LM lag, robust",
-        "LM error, robust",
-        "LM lag and error, joint",
-    ),
+    Text("Spatial dependence of the least-squares residuals", "最小二乘残差的空间依赖性"): LAG_ERROR,
     Text("Which spatial model", "空间模型的选择"): (
         "F Durbin terms, OLS to SLX",
         "LM Durbin terms from SAR",
@@ -409,22 +416,15 @@ SECTIONS: dict[Text, tuple[str, ...]] = {
         "Mundlak, spatial",
     ),
     Text("Random effects and spatial errors", "随机效应与空间误差"): (
-        "LM random effects (Breusch-Pagan)",
-        "LM random effects and spatial error, joint (BSK)",
-        "LM random effects, marginal (BSK)",
-        "LM spatial error, marginal (BSK)",
+        *MARGINAL,
         "LM spatial error given random effects (BSK)",
         "LM random effects given spatial error (BSK)",
     ),
     Text("Errors: over time, variances, law", "误差：时间相关、方差与分布"): (
-        "Serial correlation (LM*)",
-        "Serial correlation, forward and backward",
-        "Variances and diagonal of G",
-        "Variances and place in W",
-        "Largest to smallest error sd of units",
-        "Breusch-Pagan",
-        "Koenker-Bassett",
-        "Jarque-Bera",
+        *SERIAL,
+        *VARIANCES,
+        SPREAD,
+        *CROSS_SECTION,
     ),
     Text("Dependence left between units", "地区间剩余的相关性"): (
         "Cross-section dependence",

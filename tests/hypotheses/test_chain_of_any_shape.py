@@ -274,6 +274,9 @@ def test_the_chain_says_how_it_was_made(uneven, W):
     assert "LR" not in table.recommend("en")
     with pytest.raises(zb.SpecificationError, match="direct"):
         zb.diagnose(spec, uneven, W, "direct")
+    with pytest.raises(zb.SpecificationError, match='fixed_effects="unit"') as random:
+        zb.diagnose(zb.DurbinSpec("y", ["a"], fixed_effects="random"), uneven, W)
+    assert "缺失" in random.value.zh
 
 
 def test_bootstrap_p_values_are_drawn_from_the_rows(case, rows):

@@ -19,7 +19,6 @@ from spatial_zb.data import select_regions
 from spatial_zb.hypotheses import make_case
 from spatial_zb.hypotheses.case import TESTS, lag_error_with
 from spatial_zb.hypotheses.sizes import (
-    BOOTSTRAP,
     CORRELATED,
     HIDDEN,
     INSTEAD,
@@ -29,6 +28,7 @@ from spatial_zb.hypotheses.sizes import (
     TIED,
     UNDER,
     UNSEEN,
+    tests_off_on_rows,
     tests_under_errors,
 )
 from spatial_zb.simulate import durbin as simulate_durbin
@@ -77,10 +77,32 @@ def test_the_measured_sizes_are_those_of_the_committed_simulation() -> None:
     rows = rows.assign(far=(rows["size"] - 0.05).abs(), kind=rows["weights"].map(KINDS))
     worst = rows.groupby(["test", "kind", "effects", "n"])["far"].max()
     here = {
-        (t, *place): abs(size.share - 0.05) for t, found in MEASURED.items() for place, size in found.items()
+        (t, *place): abs(size.share - 0.05)
+        for t, found in MEASURED.items()
+        for place, size in found.items()
+        if place[0] != "uneven"
     }
     assert set(here) == set(worst.index)
     assert all(here[key] == pytest.approx(worst[key], abs=1e-3) for key in here)
+
+
+def test_what_is_off_on_panels_of_any_shape_is_that_of_the_committed_simulation() -> None:
+    """Tests that reject too often where half the units come late; at 4 or 11 periods, whichever is worse."""
+    table = pd.read_csv(ROOT / "docs" / "validation" / "shape_tests.csv")
+    alone, rows = table["null"].str.endswith("unit effects"), table.rename(columns={"rejects": "size"})
+    rows = rows.assign(effects=np.where(alone, "unit", "two_way"))[is_off(rows) & (rows["size"] > 0.05)]
+    worst = rows.sort_values("size").groupby(["test", "effects", "n"])[["size", "periods", "null"]].last()
+    here = {
+        (test, *place[1:]): size
+        for test, found in MEASURED.items()
+        for place, size in found.items()
+        if place[0] == "uneven"
+    }
+    assert set(here) == set(worst.index)
+    for key, size in here.items():
+        assert size.share == pytest.approx(worst["size"][key], abs=1e-3)
+        assert size.periods == worst["periods"][key]
+        assert f"{size.coefficient} = {size.value:g}" in worst["null"][key]
 
 
 def test_the_tests_of_errors_hold_their_level_and_have_power_in_the_committed_simulation() -> None:
@@ -106,12 +128,16 @@ def test_the_bootstrap_sizes_are_those_of_the_committed_simulation() -> None:
     drawn = drawn.assign(kind=drawn["weights"].map(KINDS), far=(drawn["bootstrap"] - 0.05).abs())
     most = drawn.groupby(["test", "kind", "effects", "n"])["replicates"].transform("max")
     worst = drawn[drawn["replicates"] == most].groupby(["test", "kind", "effects", "n"])["far"].max()
-    here = {(t, *p): abs(size - 0.05) for t, found in BOOTSTRAP.items() for p, size in found.items()}
+    drawn_sizes = {
+        t: {p: size.drawn for p, size in found.items() if size.drawn is not None}
+        for t, found in MEASURED.items()
+    }
+    here = {(t, *p): abs(size - 0.05) for t, found in drawn_sizes.items() for p, size in found.items()}
     assert set(here) == {key for key in worst.index if key[1:] in MEASURED.get(key[0], {})}
     assert all(here[key] == pytest.approx(worst[key], abs=1e-3) for key in here)
     # as far on the other side of 5 % is another size
     sizes = drawn.groupby(["test", "kind", "effects", "n"])["bootstrap"].agg(list)
-    for test, found in BOOTSTRAP.items():
+    for test, found in drawn_sizes.items():
         assert all(any(abs(one - size) < 1e-3 for one in sizes[test, *p]) for p, size in found.items())
 
 
@@ -172,7 +198,7 @@ def test_tests_that_do_not_keep_their_level_are_named_with_what_to_read(
         where = f"n = 41, T = 11, {measured.where}"
         assert f"rejects {100 * measured.share:.1f} % of true hypotheses at {where}" in note.en
         assert "拒绝率" in note.zh
-        by_draws = BOOTSTRAP.get(test, {}).get(place)
+        by_draws = measured.drawn
         assert by_draws is None or f"{100 * by_draws:.1f} % by bootstrap" in note.en
         assert test in str(caught[0].message)
     assert all("true hypotheses" not in row.note.en for row in table.rows if row.test not in named)
@@ -185,6 +211,55 @@ def test_a_bootstrap_p_value_silences_the_warning(delta) -> None:
         warnings.simplefilter("error", SpatialZbWarning)
         table = diagnose(DurbinSpec("y", ["a"]), panel, W, replicates=99, rng=1)
     assert all(np.isfinite(table.row(test).p_bootstrap) for test, _ in OFF)
+
+
+def late(panel: zb.Panel, units: int) -> zb.Panel:
+    """The same with some units that come in the second half."""
+    there = np.ones(panel.present.shape, dtype=bool)
+    there[: len(there) // 2, :units] = False
+    values = np.where(there[..., None], panel.values, np.nan)
+    return zb.Panel(values, panel.periods, panel.units, panel.columns, present=there)
+
+
+@pytest.mark.parametrize("effects", ["unit", "two_way"])
+def test_panels_of_any_shape_say_what_was_measured_of_the_robust_tests(effects: str) -> None:
+    """At the row and as a warning, and where to look; no bootstrap is promised, which these tests have not there."""
+    W = directed_knn(12)
+    panel = late(zb.simulate.durbin(W, 6, {"a": 1.0, "b": 1.0}, rng=2), 5)
+    with pytest.warns(SpatialZbWarning, match="half the units late"):
+        table = diagnose(replace(SPEC, fixed_effects=effects), panel, W)
+    (told,) = (note for note in table.notes if note.kind is tests_off_on_rows)
+    named = {test: found for test, found in MEASURED.items() if ("uneven", effects, 11) in found}
+    assert {off[0] for off in told["tests"]} == set(named)
+    for test, found in named.items():
+        note, measured = table.row(test).note, found["uneven", effects, 11]
+        assert f"rejects {100 * measured.share:.1f} % of true hypotheses at n = 11" in note.en
+        assert f"half the units late: read {INSTEAD[test]}" in note.en
+        assert "半数地区晚进入" in note.zh
+        assert "bootstrap" not in note.en
+    assert "no bootstrap" in told.text.en
+
+
+def test_errors_that_last_are_told_on_panels_of_any_shape_without_a_number() -> None:
+    W, rng = directed_knn(30), np.random.default_rng(5)
+    panel = zb.simulate.durbin(W, 12, {"a": 1.0, "b": -1.0}, rng=rng)
+    e = rng.standard_normal((12, 30))
+    for t in range(1, 12):
+        e[t] += 0.8 * e[t - 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        table = diagnose(SPEC, late(panel.with_columns({"y": panel.array("y") + 2 * e}), 9), W)
+    (note,) = (note for note in table.notes if note.kind is tests_under_errors)
+    assert note["measured"] is None
+    assert 'covariance="cluster"' in note.text.zh
+
+
+def test_beyond_what_was_measured_the_robust_tests_say_what_they_allow_for() -> None:
+    W = directed_knn(131)
+    panel = zb.simulate.durbin(W, 3, {"a": 1.0, "b": 1.0}, rng=2)
+    table = diagnose(DurbinSpec("y", ["a", "b"], fixed_effects="unit"), panel, W)
+    assert table.row("LM lag, robust").note.en.endswith("small λ only: read LM lag from SEM")
+    assert table.row("LM error, robust").note.zh.endswith("较小的 ρ：应看 SAR 之上空间误差的 LM 检验")
 
 
 def test_beyond_what_was_measured_nothing_is_claimed() -> None:
