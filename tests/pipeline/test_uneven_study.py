@@ -157,4 +157,5 @@ def test_the_chain_and_effects_of_an_uneven_study(study):
     assert "adjusted score" in chain.loc["LM Durbin terms from SAR", "note"]
     assert "Wald" in (folder / "tables/tests_m_reading.txt").read_text("utf-8")
     assert "LM lag" in (folder / "tables/tests_m.md").read_text("utf-8")
+    assert "half the units late" in (folder / "tables/tests_m.md").read_text("utf-8")
     assert pd.read_csv(folder / "tidy/effects_m.csv")["estimate"].notna().all()

@@ -304,6 +304,7 @@ def diagnose_models(job: Job) -> list[Text]:
             weights_note(job, W),
             *([STATIC] if model.time_lag or model.lag_time_lag or model.regimes else []),
             *sample_notes(job, *job.study.samples_of(model)),
+            *(Text(f"{note.text.en}.", f"{note.text.zh}。") for note in chain.notes),
             *prepared.sources,
         ]
         job.table(
