@@ -84,7 +84,7 @@ ARROWS = {
         "weights",
         "weights/build",
     },
-    "explore/dynamics": {"base", "core/statistics", "data", "models", "weights", "weights/build"},
+    "explore/dynamics": {"base", "core/statistics", "data", "explore", "models", "weights", "weights/build"},
     "hypotheses": {
         "base",
         "core",

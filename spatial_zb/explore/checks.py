@@ -175,23 +175,38 @@ def _within_range(panel: Panel, names: Sequence[str]) -> Panel:
     return replace(panel, values=values)
 
 
-def _refuse_unusable(panel: Panel, variable: str, what: str) -> None:
+def cells(panel: Panel, where: np.ndarray) -> list[str]:
+    """Unit and period of the cells marked in ``where`` (T, n)."""
+    return [f"{panel.units[i]} {panel.periods[t]}" for t, i in np.argwhere(where)]
+
+
+def finite_values(panel: Panel, variable: str) -> np.ndarray:
+    """Values (T, n) of a variable, none blank or infinite.
+
+    Raises
+    ------
+    DataError
+        Naming unit and period of those that are.
+    """
     values = panel.array(variable)
-    blank = np.argwhere(np.isnan(values))
-    if len(blank):
-        cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in blank]
+    blank, infinite = np.isnan(values), np.isinf(values)
+    if blank.any():
         raise DataError(
-            f"{variable!r} is blank at {listed(cells)}. Fill these cells by a stated rule, or drop the units.",
-            f"{variable!r}在{listed_zh(cells)}空缺。请按明示的规则填补，或剔除这些地区。",
+            f"{variable!r} is blank at {listed(cells(panel, blank))}. Fill these cells by a stated rule, or drop the units.",
+            f"{variable!r}在{listed_zh(cells(panel, blank))}空缺。请按明示的规则填补，或剔除这些地区。",
         )
-    infinite = np.argwhere(np.isinf(values))
-    if len(infinite):
-        cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in infinite]
+    if infinite.any():
+        where = cells(panel, infinite)
         raise DataError(
-            f"{variable!r} is infinite at {listed(cells)}, as after a division by zero or the logarithm of zero. "
+            f"{variable!r} is infinite at {listed(where)}, as after a division by zero or the logarithm of zero. "
             "Correct these cells, or drop the units.",
-            f"{variable!r}在{listed_zh(cells)}为无穷大，如除以零或对零取对数所致。请更正，或剔除这些地区。",
+            f"{variable!r}在{listed_zh(where)}为无穷大，如除以零或对零取对数所致。请更正，或剔除这些地区。",
         )
+    return values
+
+
+def _refuse_unusable(panel: Panel, variable: str, what: str) -> None:
+    values = finite_values(panel, variable)
     flat = [p for p, x in zip(panel.periods, values, strict=True) if np.ptp(x) == 0]
     if flat:
         raise DataError(
@@ -208,13 +223,12 @@ def _refuse_unusable(panel: Panel, variable: str, what: str) -> None:
 def refuse_negative(panel: Panel, variable: str) -> None:
     """Refuse values for which Getis and Ord's G is not defined."""
     values = panel.array(variable)
-    negative = np.argwhere(values < 0)
-    if len(negative):
-        cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in negative]
+    if (values < 0).any():
+        where = cells(panel, values < 0)
         raise DataError(
-            f"{variable!r} is negative at {listed(cells)}: G needs a variable with a natural zero. "
+            f"{variable!r} is negative at {listed(where)}: G needs a variable with a natural zero. "
             "Use Moran's I, or a variable such as a level or a share.",
-            f"{variable!r}在{listed_zh(cells)}为负：G要求变量有自然零点。请用Moran's I，或换用水平值、份额之类的变量。",
+            f"{variable!r}在{listed_zh(where)}为负：G要求变量有自然零点。请用Moran's I，或换用水平值、份额之类的变量。",
         )
     bare = [p for p, x in zip(panel.periods, values, strict=True) if np.count_nonzero(x) < 2]
     if bare:

@@ -14,25 +14,14 @@ from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.base.printing import Drawn, Printed
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel, require_complete
+from spatial_zb.explore.checks import cells, finite_values
 from spatial_zb.weights.matrix import text_ids
 
 
 def usable(panel: Panel, variable: str) -> np.ndarray:
     """Values (T, n), none blank or infinite."""
     require_complete(panel, Text("This description of a distribution", "该分布描述"))
-    values = panel.array(variable)
-    blank = np.isnan(values)
-    if blank.any():
-        raise DataError(
-            f"{variable!r} is blank at {listed(cells(panel, blank))}. Fill these cells by a stated rule, or drop the units.",
-            f"{variable!r}在{listed_zh(cells(panel, blank))}空缺。请按明示的规则填补，或剔除这些地区。",
-        )
-    if not np.isfinite(values).all():
-        raise DataError(
-            f"{variable!r} is infinite at {listed(cells(panel, ~np.isfinite(values)))}.",
-            f"{variable!r}在{listed_zh(cells(panel, ~np.isfinite(values)))}为无穷。",
-        )
-    return values
+    return finite_values(panel, variable)
 
 
 def positive(panel: Panel, variable: str) -> np.ndarray:
@@ -59,11 +48,6 @@ def refuse_negative(panel: Panel, variable: str, values: np.ndarray) -> None:
             f"{variable!r} is zero in all units in {listed(empty)}: there is nothing to spread.",
             f"{variable!r}在{listed_zh(empty)}各地区均为零，没有可分配的总量。",
         )
-
-
-def cells(panel: Panel, where: np.ndarray) -> list[str]:
-    """Unit and period of the cells marked in ``where`` (T, n)."""
-    return [f"{panel.units[i]} {panel.periods[t]}" for t, i in np.argwhere(where)]
 
 
 def group_labels(panel: Panel, groups: Mapping[str, object] | pd.Series) -> list[str]:

@@ -14,7 +14,8 @@ from spatial_zb.base.printing import Drawn, Printed
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.dispersion import dagum_gini, deviation_ellipse, ellipse_outline, theil
 from spatial_zb.data.panel import Panel
-from spatial_zb.explore.dynamics.densities import cells, group_labels, refuse_negative, usable
+from spatial_zb.explore.checks import cells
+from spatial_zb.explore.dynamics.densities import group_labels, refuse_negative, usable
 from spatial_zb.weights.build import local_equal_area
 from spatial_zb.weights.entries import polygons_of
 
