@@ -149,7 +149,7 @@ def effects_by_unit(
     """
     check_fit(fit, "effects_by_unit", Fit | SystemFit)
     if isinstance(fit, SystemFit):
-        return units_of_system(fit, _response_of(fit, response), term)
+        return units_of_system(fit, _response_of(fit, response), term, period)
     found = effect_matrix(fit, term, horizon, period=period)
     matrix = found.to_numpy()
     own = np.diag(matrix)

@@ -22,9 +22,8 @@ from spatial_zb.core.system.paths import Process, no_links, path_slopes, paths
 from spatial_zb.effects.dynamic import stable_processes
 from spatial_zb.effects.static import Among, reason_of_equation, refuse_without_effects, rows_of_period
 from spatial_zb.effects.system import SHOCK, reason_of_system, refuse_unstable, sources_of, stable_systems
-from spatial_zb.effects.table import check_fit, draws_reason, refuse_shape, spread, tell_rejected
+from spatial_zb.effects.table import check_fit, draws_reason, spread, tell_rejected
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.system.dynamic import carried_links
 from spatial_zb.models.system.fit import SystemFit
 
@@ -181,9 +180,8 @@ def scenario(
 
 def _among(fit: Fit | SystemFit, period: int | None) -> Among:
     """The units whose y moves, and W among them."""
-    if isinstance(fit.design, ShapeDesign) and isinstance(fit, Fit):
+    if fit.design.shape_facts:
         return rows_of_period(fit, period)
-    refuse_shape(fit, "scenario")
     if period is not None:
         raise SpecificationError(
             "period is for fits whose W or units change between periods; this one has one W. Leave it out.",

@@ -51,6 +51,7 @@ from spatial_zb.effects.table import (
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.system.design import SystemDesign
 from spatial_zb.models.system.fit import SystemFit
 
 
@@ -185,7 +186,7 @@ class Among:
     Wx: sparse.csr_array
 
 
-def rows_of_period(fit: Fit, period: int | None) -> Among:
+def rows_of_period(fit: Fit | SystemFit, period: int | None) -> Among:
     """Who is there in a period of a fit whose W or units may change between periods.
 
     Raises
@@ -194,15 +195,21 @@ def rows_of_period(fit: Fit, period: int | None) -> Among:
         No period, or one that the fit has not.
     """
     design = fit.design
-    assert isinstance(design, ShapeDesign), "W or units change"
     if period not in fit.panel.periods:
         raise SpecificationError(
             f"W or the units of this fit change between periods: give period, one of {listed(fit.panel.periods)}.",
             f"此估计各期的W或地区不同：请给出period，可为{listed_zh(fit.panel.periods)}。",
         )
-    t, Wx = fit.panel.periods.index(period), design.rows_x
-    W = design.shape.W or Wx
-    return Among(fit.panel.units[design.present[t]], W.distinct[W.which[t]], Wx.distinct[Wx.which[t]])
+    t = fit.panel.periods.index(period)
+    if isinstance(design, ShapeDesign):
+        present, Wx = design.present, design.rows_x
+        W = design.shape.W or Wx
+    else:
+        assert isinstance(design, SystemDesign), "W or units change"
+        assert design.rows is not None, "W or units change"
+        present, W = design.rows.present, design.rows.weights
+        Wx = W
+    return Among(fit.panel.units[present[t]], W.distinct[W.which[t]], Wx.distinct[Wx.which[t]])
 
 
 def _regressor(fit: Fit, term: str) -> int:

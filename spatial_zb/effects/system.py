@@ -38,7 +38,7 @@ from spatial_zb.core.system import (
     system_solver,
     unit_impacts,
 )
-from spatial_zb.effects.static import log_variances, refuse_without_effects
+from spatial_zb.effects.static import log_variances, refuse_without_effects, rows_of_period
 from spatial_zb.effects.table import (
     EFFECTS,
     REACH,
@@ -53,7 +53,6 @@ from spatial_zb.effects.table import (
     law_of_draws,
     no_estimate,
     not_computed,
-    refuse_shape,
     simulated_columns,
     tell_rejected,
 )
@@ -203,8 +202,8 @@ def orders_of_system(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     return frame.assign(cumulative=frame.groupby(["response", "source", "effect"])["estimate"].cumsum())
 
 
-def units_of_system(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
-    """Effects of one source on one equation, unit by unit, for maps.
+def units_of_system(fit: SystemFit, response: str, source: str, period: int | None = None) -> pd.DataFrame:
+    """Effects of one source on one equation, unit by unit, for maps; of one ``period`` where W or units change between them.
 
     Returns
     -------
@@ -212,27 +211,35 @@ def units_of_system(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
     on this unit) and ``emitted`` (a change in this unit on all others). The means of ``received`` and of
     ``emitted`` are the indirect effect.
     """
-    refuse_shape(fit, "effects_by_unit")
+    units, W = _among(fit, period)
     g, b, t = _one(fit, response, source)
     gamma, psi = fit.matrices()
-    own, rows, columns = unit_impacts(gamma, psi, b, t, g, fit.weights.matrix)
-    return pd.DataFrame(
-        {"direct": own, "received": rows - own, "emitted": columns - own}, index=fit.panel.units
-    )
+    own, rows, columns = unit_impacts(gamma, psi, b, t, g, W)
+    return pd.DataFrame({"direct": own, "received": rows - own, "emitted": columns - own}, index=units)
 
 
-def system_effect_matrix(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
+def _among(fit: SystemFit, period: int | None) -> tuple[pd.Index, sparse.csr_array]:
+    """The units, and W among them, in a period where these change."""
+    if not fit.design.shape_facts:
+        return fit.panel.units, fit.weights.matrix
+    at = rows_of_period(fit, period)
+    return at.units, at.W
+
+
+def system_effect_matrix(
+    fit: SystemFit, response: str, source: str, period: int | None = None
+) -> pd.DataFrame:
     """The whole matrix (n × n) of one source on one equation: row i receives from column j.
 
     "Does Ningbo's talent raise Shaoxing's industry?" is the entry (Shaoxing, Ningbo) of response industry and
     source ``shock:talent``.
     """
-    refuse_shape(fit, "system_effect_matrix")
+    units, matrix = _among(fit, period)
     g, b, t = _one(fit, response, source)
     gamma, psi = fit.matrices()
-    matrix, n = fit.weights.matrix, fit.weights.n
+    n = len(units)
     columns = impact_columns(system_solver(gamma, psi, matrix), b, t, matrix, np.arange(n))
-    return pd.DataFrame(columns[g * n : (g + 1) * n], index=fit.panel.units, columns=fit.panel.units)
+    return pd.DataFrame(columns[g * n : (g + 1) * n], index=units, columns=units)
 
 
 @renamed(alpha="level")

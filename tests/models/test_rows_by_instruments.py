@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import spatial_zb as zb
 from spatial_zb import DurbinSpec, SpecificationError, fit_durbin
 from spatial_zb.core.system.moments import forward_deviations, row_deviations
 from spatial_zb.inference.bootstrap import source_of
+from spatial_zb.inference.bootstrap import system as system_bootstrap
 from spatial_zb.models.design import build_design
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.ml import errors_of_fit
@@ -480,15 +482,73 @@ def test_what_a_system_on_rows_says_and_refuses(uneven, changing, W):
     E = np.linalg.inv(np.kron(gamma, np.eye(N)) - np.kron(psi, rows)) @ np.kron(beta[:, None], np.eye(N))
     assert effects["one", "x1", "direct"] == pytest.approx(np.trace(E[:N]) / N, abs=1e-9)
     assert effects["two", "x1", "total"] == pytest.approx(E[N:].sum() / N, abs=1e-9)
-    for call in (
-        lambda: zb.bootstrap(fit, 99),
-        lambda: zb.effects_by_unit(fit, "x1", response="one"),
-        lambda: zb.scenario(fit, {"x1": 1.0}),
-    ):
-        with pytest.raises(SpecificationError, match="unit-periods are absent"):
-            call()
+    with pytest.raises(SpecificationError, match="rows of different numbers"):
+        zb.bootstrap(fit, 99, "unit")
+    with pytest.raises(SpecificationError, match="give period"):
+        zb.effects_by_unit(fit, "x1", response="one")
     with pytest.raises(zb.DataError, match="3sls"):
         zb.fit_system(spec, uneven, W, "fiml")
+
+
+def test_a_system_of_one_period_is_that_of_its_units(uneven, changing):
+    """Effects by unit and scenarios by matrices among the units of a year; their mean over rows is the average effect."""
+    fit = zb.fit_system(zb.SystemSpec(PAIR), uneven, changing)
+    gamma, psi = fit.matrices()
+    beta = np.array([fit.params["one", "x1"], fit.params["two", "x1"]])
+    direct = []
+    for t, year in enumerate(uneven.periods):
+        ids = uneven.units[fit.design.rows.present[t]]
+        frame = pd.DataFrame({"unit": ids, "year": year})
+        W = Dense._rows(frame, changing.at)
+        eye = np.eye(len(ids))
+        E = np.linalg.inv(np.kron(gamma, eye) - np.kron(psi, W)) @ np.kron(beta[:, None], eye)
+        found = zb.effects_by_unit(fit, "x1", response="two", period=year)
+        own = E[len(ids) :]
+        assert list(found.index) == list(ids)
+        np.testing.assert_allclose(found["direct"], np.diag(own), atol=1e-10)
+        np.testing.assert_allclose(found["emitted"], own.sum(axis=0) - np.diag(own), atol=1e-10)
+        direct.append(np.trace(own))
+    average = zb.spatial_effects(fit).tidy().set_index(["response", "source", "effect"])["estimate"]
+    assert sum(direct) / fit.design.rows.present.sum() == pytest.approx(average["two", "x1", "direct"])
+    moved = (
+        zb.scenario(fit, {ids[2]: {"x1": 0.5}}, period=year).tidy().set_index(["unit", "response"])["change"]
+    )
+    expected = dict(zip(product(["one", "two"], ids), 0.5 * E[:, 2], strict=True))
+    for (response, unit), value in expected.items():
+        assert moved[unit, response] == pytest.approx(value, abs=1e-10)
+
+
+@pytest.mark.parametrize("covariance", ["classical", "robust"])
+def test_a_bootstrap_of_a_system_is_the_balanced_one_on_a_complete_panel(complete, W, covariance):
+    """The same errors give the same estimates and errors, though here the effects stay in y."""
+    same = zb.weights.by_period(dict.fromkeys(complete.periods, W), absent="keep")
+    fits = [zb.fit_system(zb.SystemSpec(PAIR), complete, each, covariance=covariance) for each in (W, same)]
+    errors = np.random.default_rng(3).normal(size=fits[0].residuals.shape)
+    balanced, rows = (system_bootstrap._generator(fit) for fit in fits)
+    one = system_bootstrap._estimate(fits[0], balanced.sample(errors))
+    other = system_bootstrap._estimate(fits[1], rows.sample(errors.reshape(-1, 2)))
+    np.testing.assert_allclose(other[0], one[0], atol=1e-9)
+    np.testing.assert_allclose(other[1], one[1], atol=1e-9)
+
+
+def test_a_bootstrap_of_a_system_solves_its_equations_on_the_rows(uneven, changing):
+    """y* has the drawn errors: S y* = S y + ε* − ε̂ by matrices; the residuals as drawn give the fit again."""
+    fit = zb.fit_system(zb.SystemSpec(PAIR), uneven, changing)
+    generator = system_bootstrap._generator(fit)
+    again = system_bootstrap._estimate(fit, generator.sample(generator.residuals))
+    np.testing.assert_allclose(again[0], fit.params, atol=1e-10)
+    (gamma, psi), N = fit.matrices(), len(generator.residuals)
+    rows = Dense._rows(uneven.frame().rename(columns={"period": "year"}), changing.at)
+    S = np.kron(gamma, np.eye(N)) - np.kron(psi, rows)
+    drawn = generator.errors("residual", np.random.default_rng(1))
+    moved = np.linalg.solve(S, (drawn - generator.residuals).T.ravel()).reshape(2, N)
+    y = uneven.array(["y", "w"])[fit.design.rows.present] + moved.T
+    there = generator.rows
+    expected = there.deviated(there.taken(placed(y, there.present)))
+    np.testing.assert_allclose(generator.sample(drawn).y, expected, atol=1e-9)
+    table = zb.bootstrap(fit, 99, "wild", rng=2)
+    assert np.isfinite(table.tidy()["std_error"]).all()
+    assert np.isfinite(table.effects()["estimate"]).all()
 
 
 # Recovery --------------------------------------------------------------------------------------------------------

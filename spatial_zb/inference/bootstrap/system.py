@@ -18,12 +18,14 @@ from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors, error_pool, independent_parts
 from spatial_zb.core.laws.replicates import inverses
+from spatial_zb.core.logdet.traces import Solver
 from spatial_zb.core.system import (
     Sources,
     SystemArrays,
     SystemGenerator,
     lag_stacked,
     system_population,
+    system_solver,
 )
 from spatial_zb.core.system.dynamic import CarriedGenerator, follow
 from spatial_zb.core.system.fiml import maximise_system
@@ -39,7 +41,7 @@ from spatial_zb.effects.system import (
     stable_systems,
     system_gradient,
 )
-from spatial_zb.effects.table import EFFECTS, refuse_shape
+from spatial_zb.effects.table import EFFECTS
 from spatial_zb.inference.bootstrap.record import (
     BOUND_WARNING,
     Interval,
@@ -52,9 +54,13 @@ from spatial_zb.inference.bootstrap.record import (
 )
 from spatial_zb.inference.bootstrap.static import (
     LARGEST_POPULATION,
+    UNEVEN,
+    draw_rows,
     jackknife,
     quietly,
 )
+from spatial_zb.models.gmm_sample import Rows
+from spatial_zb.models.shape import placed
 from spatial_zb.models.system import fit_system, likelihood_covariance, system_likelihood
 from spatial_zb.models.system.dynamic import carried_fit, carried_generator, dynamic_covariance
 from spatial_zb.models.system.fit import SystemFit
@@ -166,7 +172,11 @@ def bootstrap_system(
             "The bootstrap of a system draws from fixed effects; with random effects read the standard errors of the fit.",
             "联立方程组的自助法适用于固定效应；随机效应请看估计结果的标准误。",
         )
-    refuse_shape(fit, Text("The bootstrap of a system", "方程组的自助法"))
+    if fit.design.rows is not None and scheme in ("period", "unit"):
+        raise SpecificationError(
+            f'scheme="{scheme}" makes no sense for {fit!r}: {UNEVEN.en}. Use "residual", "wild" or "parametric".',
+            f'scheme="{scheme}"不适用于{fit!r}：{UNEVEN.zh}。请用"residual"、"wild"或"parametric"。',
+        )
     if fit.spec.dynamic and scheme not in GIVEN_THE_PAST:
         raise SpecificationError(
             f'scheme="{scheme}" makes no sense for {fit!r}: with lags in time errors must be drawn anew in every period. '
@@ -203,7 +213,47 @@ def _by(fit: SystemFit) -> str:
     return "recentred" if fit.bias_correction else "moments"
 
 
-def _generator(fit: SystemFit) -> SystemGenerator | CarriedGenerator:
+@dataclass(frozen=True)
+class RowsGenerator:
+    """y* = y + 𝐒̂⁻¹(ε* − ε̂) on the rows that exist: effects stay as they are, since W need not keep them apart."""
+
+    fit: SystemFit
+    rows: Rows
+
+    @cached_property
+    def residuals(self) -> Array:
+        """ε̂ (N, m)."""
+        return self.fit.residuals[self.rows.present]
+
+    @cached_property
+    def solver(self) -> Solver:
+        """𝐒̂⁻¹ of (mN, …), one equation after another; every period by itself."""
+        return system_solver(*self.fit.matrices(), self.rows.weights.matrix)
+
+    def errors(self, scheme: Scheme, rng: np.random.Generator) -> Array:
+        """ε* (N, m), those of all equations drawn together."""
+        unit = np.nonzero(self.rows.present)[1]
+        return draw_rows(self.residuals, scheme, self.rows.sample.observations, unit, rng)
+
+    def sample(self, errors: Array) -> SystemArrays:
+        """The system with y drawn anew from errors (N, m)."""
+        fit, rows = self.fit, self.rows
+        N, m = errors.shape
+        moved = self.solver((errors - self.residuals).T.ravel()).reshape(m, N).T
+        y = fit.panel.array(list(fit.spec.endogenous))[rows.present] + moved
+        own, lagged = (rows.taken(placed(part, rows.present)) for part in (y, rows.weights.matrix @ y))
+        whole = fit.design.whole or fit.design.arrays
+        Z, links = [block.copy() for block in whole.Z], whole.links
+        places = links.position - whole.bounds[links.row]
+        for g, place, l, by_w in zip(links.row, places, links.column, links.lagged, strict=True):
+            Z[g][:, place] = (lagged if by_w else own)[:, l]
+        found = replace(whole, y=own, Z=tuple(Z))
+        return found if fit.design.whole is None else rows.turned(found)
+
+
+def _generator(fit: SystemFit) -> SystemGenerator | CarriedGenerator | RowsGenerator:
+    if fit.design.rows is not None:
+        return RowsGenerator(fit, fit.design.rows)
     if fit.spec.dynamic:
         return carried_generator(fit)
     lam = np.asarray(fit.convergence.lam, float)
@@ -212,15 +262,18 @@ def _generator(fit: SystemFit) -> SystemGenerator | CarriedGenerator:
 
 def _refit(
     fit: SystemFit,
-    generator: SystemGenerator | CarriedGenerator,
+    generator: SystemGenerator | CarriedGenerator | RowsGenerator,
     scheme: Scheme,
     _: int,
     seed: np.random.SeedSequence,
 ) -> dict[str, Any]:
     """One replicate: parameters, covariance, whether at a bound."""
-    sample, effects = generator.arrays.sample, generator.effects
     rng = np.random.default_rng(seed)
-    errors = draw_errors(fit.residuals, scheme, fit.sigma.to_numpy(), sample, effects, rng)
+    if isinstance(generator, RowsGenerator):
+        errors = generator.errors(scheme, rng)
+    else:
+        sample, effects = generator.arrays.sample, generator.effects
+        errors = draw_errors(fit.residuals, scheme, fit.sigma.to_numpy(), sample, effects, rng)
     params, cov, at_bound = _estimate(fit, generator.sample(errors))
     return {"params": params, "cov": cov, "at_bound": at_bound}
 
@@ -303,11 +356,16 @@ def _followed(fit: SystemFit, arrays: SystemArrays, start: Array) -> tuple[Array
 
 
 def _centre(
-    fit: SystemFit, generator: SystemGenerator | CarriedGenerator, scheme: Scheme, draws: Array
+    fit: SystemFit,
+    generator: SystemGenerator | CarriedGenerator | RowsGenerator,
+    scheme: Scheme,
+    draws: Array,
 ) -> Array:
     """θ̂; where a scheme keeps what moves the estimate, its value in the population (for large n the mean)."""
     if scheme not in ("wild", "period") or isinstance(generator, CarriedGenerator):
         return fit.params.to_numpy()
+    if isinstance(generator, RowsGenerator):  # sign flips keep what units have of their own
+        return draws.mean(axis=0)
     sample, effects = generator.arrays.sample, generator.effects
     if scheme == "wild" and fit.residuals.size * sample.n_units > LARGEST_POPULATION:
         return draws.mean(axis=0)
