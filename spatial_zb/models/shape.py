@@ -143,13 +143,7 @@ def read_lags(spec: DurbinSpec, panel: Panel, W: Any, W_x: Any, W_error: Any) ->
 def aligned_weights(given: Any, panel: Panel) -> Weights | PeriodWeights:
     weights = any_weights(given)
     if isinstance(weights, PeriodWeights):
-        found = {
-            id(weights.at(period)): weights.at(period)
-            for period in panel.periods
-            if period in weights.weights
-        }
-        if len(found) == 1 and set(panel.periods) <= set(weights.periods) and weights.absent == "renormalise":
-            weights = next(iter(found.values()))
+        weights = weights.one_of(panel.periods)
     return weights.align(panel.units)
 
 

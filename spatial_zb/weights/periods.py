@@ -92,6 +92,14 @@ class PeriodWeights:
             raise _no_period(self, [period])
         return self.weights[period]
 
+    def one_of(self, periods: Sequence[int]) -> Weights | PeriodWeights:
+        """The one W of these periods, where there is one whose own rule for absent neighbours was asked for; else itself."""
+        found = {self.weights[period] for period in periods if period in self.weights}
+        if len(found) == 1 and set(periods) <= set(self.weights):
+            (one,) = found
+            return one if rule_for_absent(one) == self.absent else self
+        return self
+
     def align(self, ids: Sequence[str] | pd.Index, what: str | Text = PANEL) -> PeriodWeights:
         """The same, where all of them together have the units ``ids``; each keeps its own and their order.
 

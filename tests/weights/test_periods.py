@@ -160,3 +160,15 @@ def test_what_is_no_w_by_period_is_refused(given):
         zb.weights.by_period(given)
     with pytest.raises(WeightsError, match="drop"):
         zb.weights.by_period({2019: ring(N)}, absent="drop")
+
+
+def test_a_w_by_period_that_is_one_keeps_the_rule_that_was_asked_for():
+    """A spectral W keeps its weights by itself: with "renormalise" it stays by period, so that it is scaled again."""
+    spectral, row = ring_with_chords(N, "spectral"), ring(N)
+    for W, rule, one in (
+        (spectral, "renormalise", False),
+        (spectral, "keep", True),
+        (row, "renormalise", True),
+    ):
+        several = zb.weights.by_period(dict.fromkeys(YEARS, W), absent=rule)
+        assert (several.one_of(YEARS) is W) == one
