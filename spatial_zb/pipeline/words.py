@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ from spatial_zb.base.notes import FitWords, NotesWarning, about, tell, warn, war
 from spatial_zb.base.results import ConfidenceSet
 from spatial_zb.base.text import UNDATED, Text
 from spatial_zb.core.statistics.dispersion import within_sd
+from spatial_zb.data.expressions.syntax import checked_tree, function_of, referenced_calls
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
 from spatial_zb.effects.scenarios import Scenario as Scenarios
 from spatial_zb.inference.sets import ConfidenceSets
 from spatial_zb.report.verdict import Step
+from spatial_zb.report.words import effect_name
 from spatial_zb.study import Model, Scenario, Study, System
 from spatial_zb.study.columns import is_logarithm
 
@@ -94,20 +97,36 @@ EFFECT_WORDS = {
     "random": Text("Random effects", "随机效应"),
 }
 
-#: Words of effects that a list names one by one.
-ONE_EFFECT = {"unit": Text("unit", "个体"), "period": Text("period", "时间"), "trend": Text("trend", "趋势")}
 
-
-def effect_words(effects: object) -> Text:
+def effect_words(effects: object, labels: Mapping[str, Text]) -> Text:
     """What a model calls its effects, such as ``"two_way"`` or ``"unit + province*period"``."""
     if (known := EFFECT_WORDS.get(str(effects))) is not None:
         return known
-    en, zh = [], []
-    for name in str(effects).split(" + "):
-        parts = [ONE_EFFECT.get(part, Text.of(part)) for part in name.split("*")]
-        en.append(" × ".join(part.en for part in parts))
-        zh.append("×".join(part.zh for part in parts))
+    names = [effect_name(name, labels) for name in str(effects).split(" + ")]
+    en, zh = [name.en for name in names], [name.zh for name in names]
     return Text(f"Effects of {listed(en, len(en))}", f"{listed_zh(zh, len(zh))}固定")
+
+
+def shares_of_one_total(study: Study, names: Sequence[str]) -> list[Text]:
+    """That variables of one equation are location quotients of parts of the same total: one gains what the others lose."""
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        text = study.variables[name].expression if name in study.variables else ""
+        for call in referenced_calls(checked_tree(text)) if "lq" in text else ():
+            if function_of(call) == "lq" and name not in parts.setdefault(ast.unparse(call.args[1]), []):
+                parts[ast.unparse(call.args[1])].append(name)
+    said = []
+    for several in (found for found in parts.values() if len(found) > 1):
+        labels = [study.variables[name].label for name in several]
+        said.append(
+            Text(
+                f"{listed([label.en for label in labels])}: shares of the same total, so that one has what the others "
+                "lack; a negative coefficient between them at home may be that alone.",
+                f"{listed_zh([label.zh for label in labels])}为同一总量中的份额，此升则彼降；"
+                "二者之间的本地负系数可能仅由此而来。",
+            )
+        )
+    return said
 
 
 RULE_WORDS = {

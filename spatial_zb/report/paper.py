@@ -191,13 +191,6 @@ def _page_numbers(document: Doc) -> None:
     paragraph._p.append(field)
 
 
-#: How the kinds of paragraphs are set in LaTeX.
-_FORMS = {
-    "text": "",
-    "item": r"\small\linespread{1}\selectfont\noindent",
-    "reference": r"\small\linespread{1}\selectfont\hangindent=1.5em\noindent",
-}
-
 # -- LaTeX -----------------------------------------------------------------------------------------------------
 
 #: A long table would overtake floats that wait, and its number theirs; and it does not begin on the last lines of a page.
@@ -218,6 +211,8 @@ def render_latex(paper: Paper) -> str:
 
     body: list[str] = []
     for block in paper.blocks:
+        if block is paper.blocks[-1]:  # who made it and from what: not a page for one line
+            body.append(r"\enlargethispage{2\baselineskip}")
         if isinstance(block, Heading):
             body.append(rf"\section{{{said(block.text)}}}")
         elif isinstance(block, Words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from spatial_zb.base.text import Text
 
@@ -114,6 +115,7 @@ NORMALISATIONS = {
     "row": Text("row-normalised", "行标准化"),
     "spectral": Text("spectrally normalised", "谱标准化"),
     "minmax": Text("min–max normalised", "极小极大标准化"),
+    "by period": Text("by period", "分时期"),
 }
 
 # What was done about a blank cell.
@@ -225,8 +227,22 @@ def has_effects(facts: Mapping, kind: str) -> Text:
     return WORDS["yes" if value in (kind, "two_way") or {"time": "period"}.get(kind, kind) in names else "no"]
 
 
-def other_effects(facts: Mapping) -> Text:
+#: Words of effects that a list names one by one.
+ONE_EFFECT = {"unit": Text("unit", "个体"), "period": Text("period", "时间"), "trend": Text("trend", "趋势")}
+
+
+def effect_name(name: str, labels: Mapping[str, Any]) -> Text:
+    """One of several effects, such as ``"prov*period"``, in the words of its columns."""
+    parts = [ONE_EFFECT.get(part) or Text.of(labels.get(part, part)) for part in name.split("*")]
+    return Text(
+        " × ".join(part.en[:1].lower() + part.en[1:] for part in parts), "×".join(p.zh for p in parts)
+    )
+
+
+def other_effects(facts: Mapping, labels: Mapping[str, Any]) -> Text:
     """Effects beside those of units and of periods, such as province × period; "no" without any."""
     known = ("unit", "period", *VALUE_WORDS["fixed_effects"])
-    names = [name for name in str(facts.get("fixed_effects", "none")).split(" + ") if name not in known]
-    return Text.of(", ".join(name.replace("*", " × ") for name in names)) if names else WORDS["no"]
+    found = str(facts.get("fixed_effects", "none")).split(" + ")
+    names = [effect_name(name, labels) for name in found if name not in known]
+    said = Text(", ".join(name.en for name in names), "、".join(name.zh for name in names))
+    return said if names else WORDS["no"]

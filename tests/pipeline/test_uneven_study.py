@@ -138,7 +138,7 @@ def test_models_of_a_study_have_effects_one_by_one_and_a_w_for_each_lag(study, t
     sample, weights = prepared.study.samples_of(model)[0], prepared.study.weights_of(model)[0]
     one, two = (fit_model(prepared, model, effects, sample, weights) for effects in model.fixed_effects)
     assert one.spec.fixed_effects == "unit"
-    assert effect_words(two.spec.fixed_effects).en == "Effects of unit, unit × trend, period"
+    assert effect_words(two.spec.fixed_effects, {}).en == "Effects of unit, unit × trend, period"
     row = two.glance().iloc[0]
     assert row["estimator"] == "adjusted_score"
     assert "W_x: " in row["weights"]

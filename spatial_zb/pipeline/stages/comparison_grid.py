@@ -128,7 +128,10 @@ class Base:
 
     def notes(self, *samples: str) -> list[Text]:
         """Dependent variable, effects and sample below every table."""
-        y, effects = self.job.prepared.panel.label(self.spec.y), effect_words(self.spec.fixed_effects)
+        y, effects = (
+            self.job.prepared.panel.label(self.spec.y),
+            effect_words(self.spec.fixed_effects, self.job.prepared.labels),
+        )
         return [
             Text(
                 f"Dependent variable: {y.en}. {effects.en}.",

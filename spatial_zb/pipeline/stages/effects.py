@@ -134,7 +134,7 @@ def _draw_effects(job: Job, model: Model, fit: Fit, effects: Effects, term: str)
         what = Text(f"No figures of the effects of {model.name}", f"未绘制{model.name}的效应图")
         warn_undone(what, effects.reason.text)
         return
-    note = _model_words(job, model, effect_words(fit.spec.fixed_effects))
+    note = _model_words(job, model, effect_words(fit.spec.fixed_effects, job.prepared.labels))
     stem, names = f"{model.name}_{term}", (labels[model.y], labels[term])
     average = effects.tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
     by_unit = effects_by_unit(fit, term)
@@ -294,7 +294,11 @@ def _write_scenario(job: Job, part: Model | System, wanted: Scenario, found: Sce
     labels = job.prepared.labels | units
     if isinstance(part, System):
         labels |= {name: panel.label(e.y) for name, e in part.equations.items()}
-    how = METHOD_WORDS[fit.method] if isinstance(fit, SystemFit) else effect_words(fit.spec.fixed_effects)
+    how = (
+        METHOD_WORDS[fit.method]
+        if isinstance(fit, SystemFit)
+        else effect_words(fit.spec.fixed_effects, job.prepared.labels)
+    )
     note, moved = _model_words(job, part, how), scenario_changes(wanted, labels, found.facts.get("period"))
     reading = scenario_words(found, moved, labels)
     stem, choices = f"scenario_{wanted.name}", {"scenario": wanted.title}

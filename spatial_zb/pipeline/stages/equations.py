@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import ConvergenceError
-from spatial_zb.base.results import Row
 from spatial_zb.base.text import Text
 from spatial_zb.base.threads import give_back_memory
 from spatial_zb.effects import spatial_effects
@@ -21,7 +20,6 @@ from spatial_zb.hypotheses.nested import regime_tests
 from spatial_zb.inference.median import MedianUnbiased, has_median_unbiased, median_unbiased
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.spec import CLUSTERED
 from spatial_zb.pipeline.job import Estimated, Job, Reading, Verdict, sample_notes, span_words
 from spatial_zb.pipeline.stages.models import (
     PATH_PERIODS,
@@ -31,6 +29,7 @@ from spatial_zb.pipeline.stages.models import (
     effect_columns,
     fit_model,
     kind_of,
+    regime_notes,
     simplifications,
     term_words,
 )
@@ -40,6 +39,7 @@ from spatial_zb.pipeline.words import (
     effect_words,
     naming_sample,
     saying_where,
+    shares_of_one_total,
     step_of,
     warn_undone,
 )
@@ -188,7 +188,7 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                     fit = fit_model(prepared, model, effects, sample, W)
                 seed = job.seed("effects", model.name, sample, W, effects)
                 one = len(fit.panel.periods) == 1
-                last = kind_of(fit.spec) if one else effect_words(effects)
+                last = kind_of(fit.spec) if one else effect_words(effects, prepared.labels)
                 heading = column_heading(study, model, sample, W, last, len(model.fixed_effects) > 1)
                 draws = study.general.draws
                 shown = partial(spatial_effects, fit, model.effects, draws=draws, rng=seed)
@@ -198,7 +198,7 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                 columns.append(Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
                 choices = choices_of(study, model.title, [columns[-1]])
                 if not one:
-                    choices |= {"fixed_effects": effect_words(effects)}
+                    choices |= {"fixed_effects": effect_words(effects, prepared.labels)}
                 key = model.name, sample, W, effects
                 job.made.fits.append(Estimated(key, job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
@@ -323,40 +323,6 @@ def _dynamics_notes(columns: Sequence[Column]) -> list[Text]:
     return notes
 
 
-def _regime_notes(columns: Sequence[Column]) -> list[Text]:
-    """Wald tests that the regimes are equal."""
-    notes = []
-    for c in columns if columns[0].fit.spec.regimes else ():
-        if not c.fit.converged:
-            continue
-        tests = {row.of: row for row in regime_tests(c.fit).rows}
-        rows = {"rho": Text("ρ alone", "仅ρ"), "all": Text("all coefficients", "全部系数")}
-        parts = [(words, _wald(tests[name], c.fit)) for name, words in rows.items() if name in tests]
-        notes.append(
-            Text(
-                f"{c.heading.en}: Wald test of equal regimes: "
-                + "; ".join(f"{w.en} {found}" for w, found in parts)
-                + ".",
-                f"{c.heading.zh}：各区制系数相等的Wald检验："
-                + "；".join(f"{w.zh} {found}" for w, found in parts)
-                + "。",
-            )
-        )
-    return notes
-
-
-def _wald(row: Row, fit: Fit) -> str:
-    """A Wald test as its p-value was found: Hotelling's F by units where errors are clustered."""
-    q, n, value = int(row.df), len(fit.panel.units), row.statistic
-    if fit.covariance not in CLUSTERED or n <= q:
-        return f"χ²({q}) = {value:.2f}, {_p(row.p_value)}"
-    return f"F({q}, {n - q}) = {(n - q) / (q * (n - 1)) * value:.2f}, {_p(row.p_value)}"
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
 def _lay_out(
     job: Job,
     model: Model,
@@ -370,7 +336,8 @@ def _lay_out(
 
     prepared = job.prepared
     labels = term_words(job, columns)
-    more = [*_dynamics_notes(columns), *_regime_notes(columns)]
+    more = [*_dynamics_notes(columns), *regime_notes(columns)]
+    more += shares_of_one_total(job.study, (model.y, *model.x))
     more += [median_note(c.heading, c.median) for c in columns if c.median is not None]
     notes = [*more, *sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *prepared.sources]
     family, kind = columns[0].fit.spec.family, kind_of(columns[0].fit.spec)
@@ -410,7 +377,7 @@ def _model_reading(job: Job, model: Model, column: Column) -> Text:
     from spatial_zb.report.reading import effect_reading
 
     study = job.study
-    sample, effects = study.samples[column.sample].label, effect_words(column.effects)
+    sample, effects = study.samples[column.sample].label, effect_words(column.effects, job.prepared.labels)
     n, years = len(job.prepared.samples[column.sample]), span_words(job.prepared.panel.periods)
     kind, W = kind_of(column.fit.spec), Text("", "")
     if len(study.weights_of(model)) > 1:

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 from spatial_zb import simulate
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import Execution
-from spatial_zb.base.results import TestTable
+from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.base.threads import give_back_memory
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses import diagnose
-from spatial_zb.hypotheses.nested import can_be_simplified, simplification_tests
+from spatial_zb.hypotheses.nested import can_be_simplified, regime_tests, simplification_tests
 from spatial_zb.hypotheses.sizes import by_section
 from spatial_zb.inference.median import MedianUnbiased
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import CLUSTERED, DurbinSpec
 from spatial_zb.models.spec import Effects as ModelEffects
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
@@ -59,7 +59,8 @@ class Column:
     @property
     def kind(self) -> Text:
         """What tells it apart where sample and W do not: its effects, of one period its model."""
-        return kind_of(self.fit.spec) if len(self.fit.panel.periods) == 1 else effect_words(self.effects)
+        panel = self.fit.panel
+        return kind_of(self.fit.spec) if len(panel.periods) == 1 else effect_words(self.effects, panel.labels)
 
     @cached_property
     def simplifications(self) -> TestTable:
@@ -225,6 +226,47 @@ def regime_words(job: Job, fit: Fit) -> dict[str, Text]:
         ending.strip("[]"): known.get(f"{value:g}", Text(f"{group.en} = {value:g}", f"{group.zh}={value:g}"))
         for ending, value in zip(endings, values, strict=True)
     }
+
+
+def regime_notes(columns: Sequence[Column]) -> list[Text]:
+    """Wald tests that the regimes are equal: ρ, the first variable at home and next door, and all together."""
+    notes = []
+    for c in columns if columns[0].fit.spec.regimes else ():
+        if not c.fit.converged:
+            continue
+        tests = {row.of: row for row in regime_tests(c.fit).rows}
+        first = c.fit.spec.x[0]
+        word = c.fit.panel.label(first)
+        rows = {
+            "rho": Text("ρ alone", "仅ρ"),
+            first: Text(f"{word.en} alone", f"仅{word.zh}"),
+            f"W_{first}": Text(f"W × {word.en} alone", f"仅W × {word.zh}"),
+            "all": Text("all coefficients", "全部系数"),
+        }
+        parts = [(words, _wald(tests[name], c.fit)) for name, words in rows.items() if name in tests]
+        notes.append(
+            Text(
+                f"{c.heading.en}: Wald test of equal regimes: "
+                + "; ".join(f"{w.en} {found}" for w, found in parts)
+                + ".",
+                f"{c.heading.zh}：各区制系数相等的Wald检验："
+                + "；".join(f"{w.zh} {found}" for w, found in parts)
+                + "。",
+            )
+        )
+    return notes
+
+
+def _wald(row: Row, fit: Fit) -> str:
+    """A Wald test as its p-value was found: Hotelling's F by units where errors are clustered."""
+    q, n, value = int(row.df), len(fit.panel.units), row.statistic
+    if fit.covariance not in CLUSTERED or n <= q:
+        return f"χ²({q}) = {value:.2f}, {_p(row.p_value)}"
+    return f"F({q}, {n - q}) = {(n - q) / (q * (n - 1)) * value:.2f}, {_p(row.p_value)}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 #: Words of the tests whether an SDM may be simplified.

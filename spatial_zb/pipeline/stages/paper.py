@@ -15,9 +15,16 @@ from spatial_zb.pipeline.stages.models import (
     Column,
     choices_of,
     effect_columns,
+    regime_notes,
     term_words,
 )
-from spatial_zb.pipeline.words import as_sentence, blank_sentence, column_heading, paper_figures
+from spatial_zb.pipeline.words import (
+    as_sentence,
+    blank_sentence,
+    column_heading,
+    paper_figures,
+    shares_of_one_total,
+)
 from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Model, Study
 
@@ -215,12 +222,13 @@ def _lay_out(job: Job, group: str, columns: Sequence[Column], build: Callable[..
     key, title = SIDE_BY_SIDE[group]
     words: dict[str, Text] = {}
     for c in columns:
-        words |= term_words(job, [c])
-    words |= {c.fit.spec.y: job.prepared.panel.label(c.fit.spec.y) for c in columns}
-    said = []
+        words |= {**term_words(job, [c]), c.fit.spec.y: job.prepared.panel.label(c.fit.spec.y)}
+    said = regime_notes(columns) if group == "regimes" else []
     if group in ("variants", "regimes"):
-        said = [LONG_RUN] if any(c.long is not None for c in columns) else []
+        said += [LONG_RUN] if any(c.long is not None for c in columns) else []
         said += [reason_note(c.heading, c.delta.reason.text) for c in columns if c.delta.reason is not None]
+    specs = {(c.fit.spec.y, *c.fit.spec.x) for c in columns}
+    said += dict.fromkeys(note for names in sorted(specs) for note in shares_of_one_total(job.study, names))
     notes = [*said, *sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *job.prepared.sources]
     look = TableLook(title=title, key=key, notes=notes, words=words)
     job.table(build, look, choices_of(job.study, ALL_MODELS, columns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
@@ -337,12 +338,11 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
     facts = facts_of(_facts_shown(columns), [column.facts for column in columns])
     rows = []
     if "n_periods" in facts:  # a cross-section has no effects to speak of
-        rows = [
-            _fact_row(WORDS["unit_effects"], columns, lambda facts: has_effects(facts, "unit"), style),
-            _fact_row(WORDS["time_effects"], columns, lambda facts: has_effects(facts, "time"), style),
-        ]
-    if any(other_effects(column.facts) != WORDS["no"] for column in columns):
-        rows.append(_fact_row(WORDS["other_effects"], columns, other_effects, style))
+        for kind in ("unit", "time"):
+            rows.append(_fact_row(WORDS[f"{kind}_effects"], columns, partial(has_effects, kind=kind), style))
+    further = partial(other_effects, labels=labels)
+    if any(further(column.facts) != WORDS["no"] for column in columns):
+        rows.append(_fact_row(WORDS["other_effects"], columns, further, style))
     rows += [_fact_row(label, columns, _fact(name, style), style) for name, label in facts.items()]
     if len({column.facts.get("y") for column in columns}) > 1:
         rows.append(_fact_row(WORDS["dependent"], columns, lambda facts: _named_y(facts, labels), style))
