@@ -14,8 +14,10 @@ from scipy import linalg, optimize
 from small_examples import ring_with_chords, rook, weights_of
 
 import spatial_zb as zb
-from spatial_zb.core.likelihood.regimes import RowRegimes, regime_point
-from spatial_zb.models.regimes import fit_regime_rows
+from spatial_zb.core.likelihood.regimes import RegimePoint, RowRegimes, regime_point
+from spatial_zb.core.likelihood.shape import ShapeEstimate, ShapeScore
+from spatial_zb.core.likelihood.shape_covariance import score_variance
+from spatial_zb.models.regimes import few_rows_by_regime, fit_regime_rows, row_regimes
 from spatial_zb.models.shape import read_lags, shape_cov
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "regimes"
@@ -628,3 +630,55 @@ def test_many_draws_with_several_rho_are_near_those_one_by_one(panel, W):
     one_by_one, near = regimes.regime_values(fit, some), regimes.regime_values(fit, draws)[::40]
     np.testing.assert_allclose(near, one_by_one, atol=1e-4 * np.abs(one_by_one).max())
     assert not np.array_equal(near, one_by_one)
+
+
+@pytest.mark.parametrize("case", ["late", "W by period"])
+def test_scores_of_any_shape_have_mean_zero_and_the_variance_that_is_said(panel, W, case):
+    """At the true ρ, from 600 draws of the errors; of the variance the mean of 40 fits, each with its own effects."""
+    part, weights = uneven(panel), W
+    if case != "late":
+        drift = {t: ring_with_chords(N, "spectral" if t % 2 else "row") for t in panel.periods}
+        weights = zb.weights.by_period(drift, absent="keep")
+    fit = zb.fit_durbin(spec(lag_x=[]), part, weights)
+    design, rng, rho = fit.design, np.random.default_rng(3), np.array([0.1, 0.3, 0.4])
+    regimes, shape = row_regimes(design), design.shape
+    e = rng.standard_normal((len(shape.Z), 600))
+    mean = shape.Z @ [1, 0.5, 1, -1, -1, 0.5] + rng.standard_normal(N)[shape.unit]
+    y = regimes.solve(rho, mean[:, None] + e)
+    at, Wy = shape.at(0.0), regimes.weights.matrix @ y
+    lags = [at.off(Wy * (regimes.slot == r)[:, None]) for r in range(3)]
+    left = at.residual(y - sum(a * Wy * (regimes.slot == r)[:, None] for r, a in enumerate(rho)))
+    sigma2 = (left**2).sum(axis=0) / (shape.free - len(shape.Z[0]))
+    scores = np.array([(lag * left).sum(axis=0) for lag in lags]) / sigma2
+    scores -= regimes.traces(rho)[:, None]
+    spread = scores.std(axis=1, ddof=1)
+    # what k coefficients take out of the traces is a fraction of a unit here, so that the mean is nearly zero
+    assert (np.abs(scores.mean(axis=1)) < 4 * spread / np.sqrt(600) + 0.15 * spread).all()
+    said = []
+    for i in range(40):
+        found = ShapeEstimate(ShapeScore(shape, y[:, i]), np.nan, 0.0, np.zeros(6), 1.0, left[:, i], True, ())
+        omega = score_variance(RegimePoint(found, regimes, rho))
+        own, others = [6, 7, 8], [0, 1, 2, 3, 4, 5, 10]
+        cross = omega[np.ix_(own, others)]
+        said.append(omega[np.ix_(own, own)] - cross @ np.linalg.solve(omega[np.ix_(others, others)], cross.T))
+    ratio = np.sqrt(np.diag(np.mean(said, axis=0))) / spread
+    assert ((ratio > 0.88) & (ratio < 1.14)).all(), ratio
+
+
+def test_few_observations_for_each_rho_are_said():
+    """41 cities and four years, half late: it is said with a ρ for each region, and not with one for all."""
+    W = ring_with_chords(41)
+    rng, group = np.random.default_rng(4), np.arange(41) % 3
+    y, x = rng.standard_normal((2, 4, 41))
+    there = np.ones((4, 41), bool)
+    there[:2, 1::2] = False
+    values = np.stack([np.where(there, v, np.nan) for v in (y, x, np.broadcast_to(group, (4, 41)))], axis=2)
+    panel = zb.Panel(values, (1, 2, 3, 4), W.ids, ("y", "x", "group"), present=there)
+    apart, one = (
+        zb.fit_durbin(zb.DurbinSpec("y", ["x"], regimes="group", common=common), panel, W)
+        for common in ([], ["rho"])
+    )
+    (note,) = [note for note in apart.notes if note.kind is few_rows_by_regime]
+    assert str(apart.nobs) in note.text.en
+    assert "bias_corrected" in note.text.zh
+    assert not any(note.kind is few_rows_by_regime for note in one.notes)
