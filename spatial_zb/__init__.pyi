@@ -36,7 +36,7 @@ from .explore import dynamics as dynamics
 from .explore.local import local_moran as local_moran
 from .explore.overall import moran as moran
 from .hypotheses import diagnose as diagnose
-from .hypotheses.granger import granger as granger
+from .hypotheses.over_time import granger as granger
 from .inference.bootstrap import bootstrap as bootstrap
 from .inference.intervals import anderson_rubin as anderson_rubin
 from .inference.intervals import profile_interval as profile_interval

@@ -25,7 +25,7 @@ from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
 from spatial_zb.core.system import system_solver
 from spatial_zb.core.system.dynamic import Carried, Followed, follow, follow_restricted
 from spatial_zb.core.system.paths import average_responses
-from spatial_zb.hypotheses.granger import _ratio, wald_f
+from spatial_zb.hypotheses.over_time import _ratio, wald_f
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.dynamic import Spread, carried_links, carried_of, dynamic_covariance
 from spatial_zb.weights.matrix import weights_eigenvalues

@@ -36,12 +36,12 @@ from spatial_zb.core.laws import SPECTRAL_UNITS
 from spatial_zb.core.random.tests import swamy_arora
 from spatial_zb.core.transforms import demean, spatial_lag
 from spatial_zb.hypotheses.case import Case, Step, attempt, highest_fit, varies
-from spatial_zb.hypotheses.durbin import durbin
+from spatial_zb.hypotheses.over_time import SERIAL
 from spatial_zb.hypotheses.panel import (
-    SERIAL,
     VARIANCES,
     collinearity,
     dependence,
+    durbin,
     effects,
     errors,
     lag_error,

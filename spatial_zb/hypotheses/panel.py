@@ -1,4 +1,4 @@
-"""Tests from least-squares residuals: spatial lag and error, fixed effects, collinearity, what residuals still hold."""
+"""Tests of a static panel: spatial lag and error, Durbin terms, fixed effects, collinearity, what residuals still hold."""
 
 from __future__ import annotations
 
@@ -8,42 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from spatial_zb.base.errors import DataError, SpecificationError
-from spatial_zb.base.results import NAN, Row, TestTable
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array, f_tail
 from spatial_zb.core.likelihood import tests as core
-from spatial_zb.core.likelihood.errors import (
-    Errors,
-    autocorrelation,
-    tied_variances,
-    variances_by_place,
-    within,
-)
+from spatial_zb.core.likelihood.errors import autocorrelation, tied_variances, variances_by_place, within
 from spatial_zb.core.likelihood.errors import dependence as between_units
-from spatial_zb.core.likelihood.errors import serial_correlation as lm_star
-from spatial_zb.core.transforms import (
-    FixedEffects,
-    condition_number,
-    demean,
-    variance_inflation,
-)
-from spatial_zb.core.unit_rows import RowErrors
-from spatial_zb.hypotheses.case import (
-    TESTS,
-    Case,
-    Step,
-    chi2_row,
-    normal_row,
-    quiet_design,
-    t_row,
-    varies,
-)
+from spatial_zb.core.transforms import FixedEffects, condition_number, demean, variance_inflation
+from spatial_zb.hypotheses.case import Case, Step, chi2_row, normal_row, quiet_design, t_row, varies
+from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
+from spatial_zb.hypotheses.over_time import SERIAL, serial_rows
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import HIGHEST, errors_of_fit
-from spatial_zb.models.system.dynamic import serial_correlation as serial_correlation_given_the_past
-from spatial_zb.models.system.fit import SystemFit
 
 LAG_ERROR = ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag and error, joint")
 
@@ -75,6 +52,152 @@ def _residual_note(case: Case) -> Text:
         f"去除{words.zh}后的最小二乘残差，N = {N}{made.zh}",
     )
 
+
+# --- Durbin terms, and what is left of lag and error beside them
+
+
+def durbin(case: Case) -> list[Step]:
+    """Each test, the fits it needs made when it is run."""
+    return [
+        (("F Durbin terms, OLS to SLX",), lambda: _slx(case)),
+        (("LM Durbin terms from SAR",), lambda: _durbin_from_sar(case)),
+        (("LM common factor from SEM",), lambda: _common_factor_from_sem(case)),
+        (("LM error from SAR",), lambda: _error_from_sar(case)),
+        (("LM lag from SEM",), lambda: _lag_from_sem(case)),
+        (("LM error from SDM",), lambda: _error_from_sdm(case)),
+        (("Wald SDM to SAR",), lambda: _wald(case, "SAR")),
+        (("LR SDM to SAR",), lambda: _ratio(case, "SAR")),
+        (("Wald SDM to SEM",), lambda: _wald(case, "SEM")),
+        (("LR SDM to SEM",), lambda: _ratio(case, "SEM")),
+    ]
+
+
+def _note(case: Case, what: Text) -> Text:
+    made = case.likelihood_words
+    return Text(f"{what.en}; {made.en}", f"{what.zh}；{made.zh}")
+
+
+def _slx(case: Case) -> list[Row]:
+    (y, Z), q = case.columns(case.model(lag_x=case.lagged)), len(case.lagged)
+    df = case.observations - Z.shape[1]
+    smaller, larger = float((case.flat**2).sum()), core.sum_of_squares(Z, y)
+    F = (smaller - larger) / q / (larger / df)
+    note = Text(
+        f"all θ = 0 in OLS with W_x; exact when errors are normal and ρ = λ = 0; F({q}, {df})",
+        f"含 W_x 的 OLS 中全部 θ = 0；误差正态且 ρ = λ = 0 时精确；F({q}, {df})",
+    )
+    return [Row("F Durbin terms, OLS to SLX", F, float(q), float(f_tail(F, q, df)), note)]
+
+
+def _coefficients(fit: Fit) -> Array:
+    return fit.params[list(fit.spec.terms)].to_numpy()
+
+
+def _durbin_from_sar(case: Case) -> list[Row]:
+    fit, q = case.sar, len(case.lagged)
+    delta = np.append(_coefficients(fit), np.zeros(q))
+    larger = case.model(lag_y=True, lag_x=case.lagged)
+    value = case.score(larger, fit, delta, float(fit.params["rho"]), 0.0)
+    note = _note(case, Text("θ = 0, score of SDM at the SAR estimate", "θ = 0，在 SAR 估计处的 SDM 得分"))
+    return [chi2_row("LM Durbin terms from SAR", value, q, note)]
+
+
+def need_nested_sem(case: Case) -> None:
+    """Refuse where SEM is not a case of SDM."""
+    if set(case.lagged) != set(case.spec.x):
+        missing = [name for name in case.spec.x if name not in case.lagged]
+        raise SpecificationError(
+            f"SEM is a case of SDM only when every regressor is lagged; {listed(missing)} is not. Lag all of x.",
+            f"只有全部自变量都有空间滞后时，SEM才是SDM的特例；{listed_zh(missing)}没有。请为全部x加入空间滞后。",
+        )
+    case.need_nested_weights()
+
+
+def _common_factor_from_sem(case: Case) -> list[Row]:
+    need_nested_sem(case)
+    fit, q = case.sem, len(case.spec.x)
+    case.need_nested_effects(fit)
+    lam = float(fit.params["lam"])
+    beta = fit.params[list(case.spec.x)]
+    constant = [(1 - lam) * fit.params["(Intercept)"]] if "(Intercept)" in fit.spec.terms else []
+    delta = np.concatenate([constant, beta, -lam * beta[list(case.lagged)]])
+    larger = case.model(lag_y=True, lag_x=case.lagged)
+    value = case.score(larger, fit, delta, lam, 0.0)
+    note = _note(
+        case, Text("θ + ρβ = 0, score of SDM at the SEM estimate", "θ + ρβ = 0，在 SEM 估计处的 SDM 得分")
+    )
+    return [chi2_row("LM common factor from SEM", value, q, note)]
+
+
+def _error_from_sar(case: Case) -> list[Row]:
+    fit = case.sar
+    larger = case.model(lag_y=True, lag_error=True)
+    value = case.score(larger, fit, _coefficients(fit), float(fit.params["rho"]), 0.0)
+    note = _note(case, Text("λ = 0 given ρ, at the SAR estimate", "给定 ρ 时 λ = 0，在 SAR 估计处"))
+    return [chi2_row("LM error from SAR", value, 1, note)]
+
+
+def _lag_from_sem(case: Case) -> list[Row]:
+    fit = case.sem
+    larger = case.model(lag_y=True, lag_error=True)
+    value = case.score(larger, fit, _coefficients(fit), 0.0, float(fit.params["lam"]))
+    note = _note(case, Text("ρ = 0 given λ, at the SEM estimate", "给定 λ 时 ρ = 0，在 SEM 估计处"))
+    return [chi2_row("LM lag from SEM", value, 1, note)]
+
+
+def _error_from_sdm(case: Case) -> list[Row]:
+    fit = case.sdm
+    larger = case.model(lag_y=True, lag_x=case.lagged, lag_error=True)
+    value = case.score(larger, fit, _coefficients(fit), float(fit.params["rho"]), 0.0)
+    note = _note(case, Text("λ = 0 given ρ and θ, at the SDM estimate", "给定 ρ、θ 时 λ = 0，在 SDM 估计处"))
+    return [chi2_row("LM error from SDM", value, 1, note)]
+
+
+#: What θ and ρ satisfy in the smaller model.
+RESTRICTION = {
+    "SAR": Text("θ = 0", "θ = 0"),
+    "SEM": Text("common factor θ + ρβ = 0", "公因子约束 θ + ρβ = 0"),
+}
+
+
+def _wald(case: Case, to: str) -> list[Row]:
+    if to == "SEM":
+        need_nested_sem(case)
+    value, q = (wald_no_lags if to == "SAR" else wald_common_factor)(case.sdm)
+    N, left = counts(case.sdm)
+    words = _note(case, RESTRICTION[to])
+    if to == "SEM":
+        words = Text(f"{words.en}{case.spread.en}", f"{words.zh}{case.spread.zh}")
+    note = Text(
+        f"{words.en}; {left}/{N}/{q} Wald read from F({q}, {left})",
+        f"{words.zh}；{left}/{N}/{q} Wald 按 F({q}, {left})",
+    )
+    return [Row(f"Wald SDM to {to}", value, float(q), core.wald_p_value(value, q, N, left), note)]
+
+
+def _ratio(case: Case, to: str) -> list[Row]:
+    """2(sup ln L − sup ln L₀) over the admissible interval: it needs neither an interior maximum nor a covariance."""
+    case.need_likelihood()
+    if to == "SEM":
+        need_nested_sem(case)
+    larger, smaller = case.highest_sdm, case.highest_sar if to == "SAR" else case.highest_sem
+    (N, left), q = counts(larger), len(case.lagged)
+    ratio = likelihood_ratio_of(larger, smaller)
+    words = _note(case, RESTRICTION[to])
+    en = f"{words.en}; p with Bartlett's correction, {left} degrees of freedom"
+    zh = f"{words.zh}；p 值经 Bartlett 校正，自由度 {left}"
+    ends = [fit.spec.family for fit in (larger, smaller) if fit.convergence.at_bound]
+    if ends:
+        en += f"; likelihood of {listed(ends)} highest at an end of the admissible interval, and taken there"
+        zh += f"；{listed_zh(ends)}的似然在容许区间端点处最大，取该处之值"
+    return [
+        Row(
+            f"LR SDM to {to}", ratio, float(q), core.likelihood_ratio_p_value(ratio, q, N, left), Text(en, zh)
+        )
+    ]
+
+
+# --- effects, collinearity, dependence
 
 #: What tests of effects are against, by their names.
 WITHOUT: dict[str, FixedEffects] = {
@@ -197,7 +320,6 @@ def cd_statistic(case: Case, y: Array) -> Array:
 # --- errors
 
 #: Tests of the errors of the spatial Durbin model in a panel, and of the least-squares residuals of a cross-section.
-SERIAL = ("Serial correlation (LM*)", "Serial correlation, forward and backward")
 VARIANCES = ("Variances and diagonal of G", "Variances and place in W")
 SPREAD, BETWEEN = "Largest to smallest error sd of units", "Cross-section dependence"
 CROSS_SECTION = ("Breusch-Pagan", "Koenker-Bassett", "Jarque-Bera")
@@ -217,90 +339,6 @@ def errors(case: Case) -> list[Step]:
         ((SPREAD,), lambda: [_spread_row(case)]),
     ]
     return [*steps, ((BETWEEN,), lambda: [_between_row(case)])] if case.period_means else steps
-
-
-def serial_correlation(fit: Fit | SystemFit) -> TestTable:
-    """Test whether the errors of a fit are correlated over time: LM* by its own residuals, of a system by equation.
-
-    As :func:`spatial_zb.diagnose` tests the spatial Durbin model (spatial-zb docs test-chain): Σ_i z_i over its
-    spread between units, against t(n − 1). Of a system what the coefficients took out is counted from the regressors as the
-    instruments give them.
-
-    Parameters
-    ----------
-    fit
-        By maximum likelihood or the robust score, with fixed effects or none and without lags in time or regimes; or a
-        system without random effects. With lags in time the test is that of
-        :func:`spatial_zb.models.system.dynamic.serial_correlation`.
-
-    Raises
-    ------
-    SpecificationError
-        Another fit; fewer than three periods with unit effects, or two without.
-    """
-    if isinstance(fit, SystemFit):
-        if fit.spec.dynamic:
-            return serial_correlation_given_the_past(fit)
-        if fit.design.strata is not None:
-            raise SpecificationError(
-                "Serial correlation is tested for systems with fixed effects or none; random effects correlate errors over "
-                "time by themselves.",
-                "序列相关检验用于固定效应或无效应的方程组；随机效应本身即使误差跨期相关。",
-            )
-        found: dict[str, Errors | RowErrors] = {**fit.errors}
-    else:
-        random, kind = fit.spec.fixed_effects == "random", fit.estimator
-        if random or fit.spec.dynamic or fit.spec.regimes or kind in ("gmm", "ml"):
-            raise SpecificationError(
-                "Serial correlation is tested for static fits with fixed effects by maximum likelihood or the robust "
-                "score, and for systems. Use diagnose for the model without what this fit has beside.",
-                "序列相关检验用于固定效应的静态极大似然或稳健得分估计，以及方程组。其他模型请先用diagnose检验其静态形式。",
-            )
-        found = {"": errors_of_fit(fit)}
-    first = next(iter(found.values()), None)
-    if first is None or 2 + first.within > first.T:
-        raise SpecificationError(
-            "Correlation over time needs three periods with unit effects, two without.",
-            "检验跨期相关：有个体效应时至少需三期，无则两期。",
-        )
-    label = "the system" if isinstance(fit, SystemFit) else fit.spec.family
-    model = Text(label, "方程组" if isinstance(fit, SystemFit) else label)
-    rows = [row for of, errors in found.items() for row in serial_rows(errors, model, of)]
-    return TestTable(tuple(rows), fit.facts, TESTS)
-
-
-def serial_rows(found: Errors | RowErrors, model: Text, of: str = "") -> list[Row]:
-    """Correlation over time: LM*, and with unit effects the form that variances may move under."""
-    words = Text(
-        f"residuals of {model.en}, less what effects and coefficients give",
-        f"{model.zh} 残差，扣除效应与系数所致部分",
-    )
-    rows = [_serial_row(SERIAL[0], found, found.lag_form, _with_coefficient(found, words), of)]
-    if not found.within or found.T < 4:
-        return rows
-    crossing = Text(
-        f"{words.en}; whatever variances do over time, but blind to long swings",
-        f"{words.zh}；方差随时间变化时仍成立，但对长期波动不敏感",
-    )
-    return [*rows, _serial_row(SERIAL[1], found, found.crossing_form, crossing, of)]
-
-
-def _with_coefficient(found: Errors | RowErrors, words: Text) -> Text:
-    a = autocorrelation(found)
-    shown = f"{a:.2f}" if a < HIGHEST else f"{HIGHEST:.1f} or more"
-    shown_zh = f"{a:.2f}" if a < HIGHEST else f"{HIGHEST:.1f}或更高"
-    if not found.within:
-        words = Text(
-            f"{words.en}; no unit effects: lasting differences between units count",
-            f"{words.zh}；无个体效应：单元间的持久差异也计入",
-        )
-    return Text(
-        f"{words.en}; first-order correlation of the errors {shown}", f"{words.zh}；误差一阶相关 {shown_zh}"
-    )
-
-
-def _serial_row(name: str, found: Errors | RowErrors, form: Array, note: Text, of: str) -> Row:
-    return t_row(name, float(lm_star(found, form)), len(found.left_over(form)) - 1, note, of)
 
 
 def _variance_rows(case: Case) -> list[Row]:

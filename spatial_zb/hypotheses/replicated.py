@@ -1,6 +1,6 @@
 """The tests on many panels of one case at once, and prepivoted p-values.
 
-Panels differ in y only. Every statistic is that of :mod:`spatial_zb.hypotheses.panel`, ``durbin`` and ``random``;
+Panels differ in y only. Every statistic is that of :mod:`spatial_zb.hypotheses.panel`, ``over_time`` and ``random``;
 tests/hypotheses/test_replicated_tests.py holds them to each other.
 
 Tests whose law depends on ρ or λ, brought to a scale on which it hardly does: their place in the law at the estimate.
@@ -56,8 +56,7 @@ from spatial_zb.core.random.tests import (
 )
 from spatial_zb.core.transforms import FixedEffects, column_basis, demean, transformed_sample
 from spatial_zb.hypotheses.case import Case, dummies_of, moran_parts, quiet_design
-from spatial_zb.hypotheses.durbin import need_nested_sem
-from spatial_zb.hypotheses.panel import WITHOUT, cd_statistic, effects_tests
+from spatial_zb.hypotheses.panel import WITHOUT, cd_statistic, effects_tests, need_nested_sem
 from spatial_zb.hypotheses.random import common_means, mundlak_f, need_transform, need_varying, unit_model
 from spatial_zb.inference.bootstrap.static import generator_of, sample_model
 from spatial_zb.models.design import Design, stacked

@@ -12,7 +12,8 @@ from spatial_zb.base.notes import Kind, Note, tell
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Language, Text
 from spatial_zb.hypotheses.case import TESTS
-from spatial_zb.hypotheses.panel import CROSS_SECTION, LAG_ERROR, SERIAL, SPREAD, VARIANCES
+from spatial_zb.hypotheses.over_time import SERIAL
+from spatial_zb.hypotheses.panel import CROSS_SECTION, LAG_ERROR, SPREAD, VARIANCES
 from spatial_zb.hypotheses.random import MARGINAL
 from spatial_zb.models.notes import ROBUST_SCORE
 
@@ -361,8 +362,7 @@ def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
 
 def _with_size(row: Row, place: Place, off: Off) -> Row:
     _, measured, instead = off
-    uneven = place[0] == "uneven"
-    late = Text(", half the units late", "（半数地区晚进入）") if uneven else Text("", "")
+    late = Text(", half the units late", "（半数地区晚进入）") if place[0] == "uneven" else Text("", "")
     where = f"n = {place[2]}, T = {measured.periods}, {measured.where}"
     size, drawn, read = f"{100 * measured.share:.1f} %", _by_bootstrap(measured.drawn), READ[instead]
     note = Text(

@@ -13,7 +13,7 @@ from spatial_zb.hypotheses.nested import restriction_tests as restriction_tests
 from spatial_zb.hypotheses.nested import simplification_tests as simplification_tests
 from spatial_zb.hypotheses.nonnested import j_test as j_test
 from spatial_zb.hypotheses.nonnested import vuong_test as vuong_test
-from spatial_zb.hypotheses.panel import serial_correlation as serial_correlation
+from spatial_zb.hypotheses.over_time import serial_correlation as serial_correlation
 from spatial_zb.models.dynamic import stability_test as stability_test
 
 __all__ = sorted(name for name, item in globals().items() if inspect.isfunction(item))

@@ -20,7 +20,7 @@ from spatial_zb.core.statistics.dispersion import (
 )
 from spatial_zb.core.transforms import demean
 from spatial_zb.effects.responses import impulse_responses
-from spatial_zb.hypotheses.granger import granger
+from spatial_zb.hypotheses.over_time import granger
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Estimated, Job, MadeTable, Verdict, span_words, unit_names

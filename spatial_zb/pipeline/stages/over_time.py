@@ -14,7 +14,7 @@ import pandas as pd
 from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.effects.responses import MOST_ROWS, Responses, impulse_responses
-from spatial_zb.hypotheses.granger import granger
+from spatial_zb.hypotheses.over_time import granger
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import (
     Job,

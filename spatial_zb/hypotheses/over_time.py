@@ -1,4 +1,4 @@
-"""Does one variable lead another? Tests of the lags in time of a system, own and neighbours'."""
+"""Tests over time: whether one variable leads another, in its own city or from its neighbours, and whether errors last."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ from spatial_zb.base.results import NOTHING, Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array, chi2_tail, f_tail
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors
+from spatial_zb.core.likelihood.errors import Errors, autocorrelation
+from spatial_zb.core.likelihood.errors import serial_correlation as lm_star
 from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
 from spatial_zb.core.system import within_residuals
 from spatial_zb.core.system.dynamic import Carried, CarriedGenerator, follow, follow_restricted
+from spatial_zb.core.unit_rows import RowErrors
+from spatial_zb.hypotheses.case import TESTS, t_row
 from spatial_zb.inference.bootstrap.system import GIVEN_THE_PAST
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import HIGHEST, errors_of_fit
 from spatial_zb.models.system.dynamic import array_order, carried_fit, dynamic_covariance
+from spatial_zb.models.system.dynamic import serial_correlation as serial_correlation_given_the_past
 from spatial_zb.models.system.fit import SystemFit
 
 #: What is tested: the source's value of the period before in the same city, in its neighbours, and both.
@@ -292,3 +299,92 @@ def _once(
         return np.nan
     V = dynamic_covariance(drawn, full.theta, full.weight, "information").cov
     return wald_f(drawn, full.theta, V, places)[0]
+
+
+# --- errors that last
+
+SERIAL = ("Serial correlation (LM*)", "Serial correlation, forward and backward")
+
+
+def serial_correlation(fit: Fit | SystemFit) -> TestTable:
+    """Test whether the errors of a fit are correlated over time: LM* by its own residuals, of a system by equation.
+
+    As :func:`spatial_zb.diagnose` tests the spatial Durbin model (spatial-zb docs test-chain): Σ_i z_i over its
+    spread between units, against t(n − 1). Of a system what the coefficients took out is counted from the regressors as the
+    instruments give them.
+
+    Parameters
+    ----------
+    fit
+        By maximum likelihood or the robust score, with fixed effects or none and without lags in time or regimes; or a
+        system without random effects. With lags in time the test is that of
+        :func:`spatial_zb.models.system.dynamic.serial_correlation`.
+
+    Raises
+    ------
+    SpecificationError
+        Another fit; fewer than three periods with unit effects, or two without.
+    """
+    if isinstance(fit, SystemFit):
+        if fit.spec.dynamic:
+            return serial_correlation_given_the_past(fit)
+        if fit.design.strata is not None:
+            raise SpecificationError(
+                "Serial correlation is tested for systems with fixed effects or none; random effects correlate errors over "
+                "time by themselves.",
+                "序列相关检验用于固定效应或无效应的方程组；随机效应本身即使误差跨期相关。",
+            )
+        found: dict[str, Errors | RowErrors] = {**fit.errors}
+    else:
+        random, kind = fit.spec.fixed_effects == "random", fit.estimator
+        if random or fit.spec.dynamic or fit.spec.regimes or kind in ("gmm", "ml"):
+            raise SpecificationError(
+                "Serial correlation is tested for static fits with fixed effects by maximum likelihood or the robust "
+                "score, and for systems. Use diagnose for the model without what this fit has beside.",
+                "序列相关检验用于固定效应的静态极大似然或稳健得分估计，以及方程组。其他模型请先用diagnose检验其静态形式。",
+            )
+        found = {"": errors_of_fit(fit)}
+    first = next(iter(found.values()), None)
+    if first is None or 2 + first.within > first.T:
+        raise SpecificationError(
+            "Correlation over time needs three periods with unit effects, two without.",
+            "检验跨期相关：有个体效应时至少需三期，无则两期。",
+        )
+    label = "the system" if isinstance(fit, SystemFit) else fit.spec.family
+    model = Text(label, "方程组" if isinstance(fit, SystemFit) else label)
+    rows = [row for of, errors in found.items() for row in serial_rows(errors, model, of)]
+    return TestTable(tuple(rows), fit.facts, TESTS)
+
+
+def serial_rows(found: Errors | RowErrors, model: Text, of: str = "") -> list[Row]:
+    """Correlation over time: LM*, and with unit effects the form that variances may move under."""
+    words = Text(
+        f"residuals of {model.en}, less what effects and coefficients give",
+        f"{model.zh} 残差，扣除效应与系数所致部分",
+    )
+    rows = [_serial_row(SERIAL[0], found, found.lag_form, _with_coefficient(found, words), of)]
+    if not found.within or found.T < 4:
+        return rows
+    crossing = Text(
+        f"{words.en}; whatever variances do over time, but blind to long swings",
+        f"{words.zh}；方差随时间变化时仍成立，但对长期波动不敏感",
+    )
+    return [*rows, _serial_row(SERIAL[1], found, found.crossing_form, crossing, of)]
+
+
+def _with_coefficient(found: Errors | RowErrors, words: Text) -> Text:
+    a = autocorrelation(found)
+    shown = f"{a:.2f}" if a < HIGHEST else f"{HIGHEST:.1f} or more"
+    shown_zh = f"{a:.2f}" if a < HIGHEST else f"{HIGHEST:.1f}或更高"
+    if not found.within:
+        words = Text(
+            f"{words.en}; no unit effects: lasting differences between units count",
+            f"{words.zh}；无个体效应：单元间的持久差异也计入",
+        )
+    return Text(
+        f"{words.en}; first-order correlation of the errors {shown}", f"{words.zh}；误差一阶相关 {shown_zh}"
+    )
+
+
+def _serial_row(name: str, found: Errors | RowErrors, form: Array, note: Text, of: str) -> Row:
+    return t_row(name, float(lm_star(found, form)), len(found.left_over(form)) - 1, note, of)
