@@ -50,7 +50,7 @@ PANELS = {
     ("SDM", 11): 480,
     ("SEM", 4): 480,
     ("SEM", 11): 240,
-    ("SAC", 4): 240,
+    ("SAC", 4): 480,
     ("SAC", 11): 240,
 }
 #: What notes name is estimated on every so many of them, by a bootstrap of so many replicates.

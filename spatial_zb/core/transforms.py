@@ -383,3 +383,16 @@ def variance_inflation(X: Array) -> Array:
 def condition_number(X: Array) -> float:
     """Largest over smallest singular value of the columns at unit length (Belsley, Kuh & Welsch 1980)."""
     return float(np.linalg.cond(X / np.sqrt((X**2).sum(axis=0))))
+
+
+def lower_factor(A: Array) -> Array:
+    """L with LL' = A, positive definite; of the nearest such matrix where A is singular to rounding.
+
+    So is D'B'BD next to the end of λ of a W with one eigenvector for a double eigenvalue.
+    """
+    try:
+        return np.asarray(linalg.cholesky(A, lower=True))
+    except linalg.LinAlgError:
+        values, vectors = linalg.eigh(A)
+        kept = np.maximum(values, len(A) * np.finfo(float).eps * values[-1]) ** 0.5
+        return np.asarray(linalg.qr((vectors * kept).T, mode="r")[0].T)

@@ -320,12 +320,14 @@ def may_lean(variance: float, coefficients: int) -> bool:
 @Kind
 def leans(of: str, by: float, share: float) -> Text:
     """The bias of a spatial coefficient in a panel of few rows, by the expansion of its score."""
-    beside = "zb.bootstrap(fit).bias_corrected()"
+    beside, page = "zb.bootstrap(fit).bias_corrected()", "spatial-zb docs validation/shape"
+    with_it = (
+        Text(", and the other coefficients with it", "，其他系数随之偏移") if of == "ρ" else Text("", "")
+    )
     return Text(
-        f"with so few rows for its coefficients {of} leans by about {by:+.2f} ({share:.1f} standard errors), and others "
-        f"move with it; {beside} takes it off (spatial-zb docs validation/shape)",
-        f"相对于系数个数行数偏少，{of}约偏{by:+.2f}（{share:.1f}个标准误），其他系数随之偏移；{beside}可消去此偏误"
-        "（spatial-zb docs validation/shape）",
+        f"with so few rows for its coefficients {of} leans by about {by:+.2f} ({share:.1f} standard errors){with_it.en}; "
+        f"{beside} takes it off ({page})",
+        f"相对于系数个数，行数偏少：{of}约有{by:+.2f}的偏误（{share:.1f}个标准误）{with_it.zh}；{beside}可消去此偏误（{page}）",
     )
 
 

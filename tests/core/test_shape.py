@@ -9,6 +9,7 @@ import pytest
 from scipy import linalg, sparse
 from shape_oracle import Dense, take_the_sparse_road
 
+from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.core.likelihood import score as scores
 from spatial_zb.core.likelihood import shape_covariance
 from spatial_zb.core.likelihood.covariance import concentrated, sandwiched
@@ -431,6 +432,7 @@ def test_what_a_root_leans_by_has_the_moments_of_dense_forms(kind, model, row, m
     assert lean_of(found).of == pytest.approx(exact.of, rel=0.05)
 
 
+<<<<<<< HEAD
 def test_a_fit_lets_go_of_its_shape_and_shares_what_is_equal(no_collector):
     """No circle holds a shape, its filters or a score; equal W and effects of models on the same rows are one object."""
     shape, y, _ = make(5, "two_way", "SAC")
@@ -462,3 +464,20 @@ def test_sums_of_a_decomposed_w_are_those_of_solves():
     found = row_multipliers(rho, own, other)
     np.testing.assert_allclose(found[2:4], (at.T @ (S @ v)).T, rtol=1e-12)
     np.testing.assert_allclose(found[6:], (at.T @ (S @ dense @ S @ v)).T, rtol=1e-12)
+=======
+def test_a_defective_weights_is_followed_to_the_end_of_its_interval():
+    """Five units, four periods: −1/2 is a double eigenvalue of V with one vector, so that D'B'BD is singular to rounding."""
+    V = np.zeros((5, 5))
+    V[[0, 0, 1, 1, 2, 2, 3, 3, 4, 4], [2, 3, 3, 4, 0, 3, 0, 1, 1, 3]] = 0.5
+    rows = np.array([(i, t) for t in range(4) for i in range(5)])
+    D = np.hstack([rows[:, :1] == np.arange(5), rows[:, 1:] == np.arange(4)]) * 1.0
+    effects = effect_space(sparse.csc_array(D), rows[:, 0])
+    weights = row_weights([sparse.csr_array(V)] * 4)
+    shape = Shape(np.empty((20, 0)), rows[:, 0], (0, 5, 10, 15, 20), effects, None, weights)
+    v, low = np.random.default_rng(1).normal(size=20), float(inner_interval(weights.interval)[0])
+    with pytest.raises(linalg.LinAlgError):
+        linalg.cholesky(shape.at(low).gram.L)
+    assert np.isfinite(shape.at(low).off(v)).all()
+    B = np.eye(20) - 0.99 * low * linalg.block_diag(V, V, V, V)
+    basis = linalg.orth(B @ D, rcond=1e-10)
+    np.testing.assert_allclose(shape.at(0.99 * low).off(v), v - basis @ (basis.T @ v), atol=1e-6)

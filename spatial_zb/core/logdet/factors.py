@@ -34,6 +34,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs, splu
 
 from spatial_zb.base.errors import WeightsError
 from spatial_zb.core import Array
+from spatial_zb.core.transforms import lower_factor
 
 #: Bytes per entry of the factors: value, index, and the room that SuperLU takes while it grows them.
 ENTRY_BYTES = 24
@@ -289,7 +290,7 @@ class Bordered:
         """Those of K, K⁻¹E, and those of L − E'K⁻¹E."""
         inside = factorise(self.K, True) if self.K.shape[0] else None
         KE = inside.solve(self.E) if inside is not None and self.E.size else self.E
-        return inside, KE, linalg.cho_factor(self.L - self.E.T @ KE, lower=True)
+        return inside, KE, (lower_factor(self.L - self.E.T @ KE), True)
 
     @property
     def root(self) -> Array:
