@@ -231,22 +231,31 @@ def own_bias(
     rho = shape.W is not None
     known = {"rho" if rho else "lam": lean.of} | ({"theta": float(lean.delta[2])} if rho else {})
     out = {"expansion": {**known, "says": float(bool(told))}}
-    if rho and cell[3] < SIZES[-1] and (cell[3] <= SMALL_N or cell[4] < LENGTHS[-1]):
-        out["bootstrap"] = dict(zip(("rho", "theta"), resampled_bias(found, rng)[[0, 2]], strict=True))
+    if cell[3] <= SMALL_N or (rho and cell[3] < SIZES[-1] and cell[4] < LENGTHS[-1]):
+        out["bootstrap"] = dict(zip(known, resampled_bias(found, rng)[[0, 2]], strict=False))
     return {
         name: {p: (float(value), np.nan, np.nan) for p, value in bias.items()} for name, bias in out.items()
     }
 
 
 def resampled_bias(found: ShapeEstimate, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Mean of ρ̂ and of the coefficients of the first regressor and of its lag over normal replicates, less the estimate."""
-    assert found.score.shape.W is not None, "ρ"
-    right = found.score.y - found.rho * found.score.Wy - found.e
-    errors = np.sqrt(found.sigma2) * rng.standard_normal((len(right), REPLICATES))
-    Y = RowFilter(found.score.shape.W, found.rho).solve(right[:, None] + errors)
-    again = [one for one in (shape_estimate(found.score.shape, y) for y in Y.T) if one.solved]
-    own = np.array([found.rho, *found.delta[[0, 2]]])
-    return np.mean([[one.rho, *one.delta[[0, 2]]] for one in again], axis=0) - own
+    """Mean of ρ̂ (or λ̂), β̂ and θ̂ of the first regressor over normal replicates, less the estimate."""
+    score, shape = found.score, found.score.shape
+    through = RowFilter(shape.V, found.lam).solve if shape.V is not None else lambda errors: errors
+    right = score.y - found.rho * score.Wy - through(found.e)
+    Y = right[:, None] + through(np.sqrt(found.sigma2) * rng.standard_normal((len(right), REPLICATES)))
+    if shape.W is not None:
+        Y = RowFilter(shape.W, found.rho).solve(Y)
+
+    def own(one: ShapeEstimate) -> list[float]:
+        return [
+            one.rho if shape.W is not None else one.lam,
+            one.delta[0],
+            one.delta[2] if len(one.delta) > 2 else np.nan,
+        ]
+
+    again = [own(one) for one in (shape_estimate(shape, y) for y in Y.T) if one.solved]
+    return np.mean(again, axis=0) - own(found)
 
 
 def by_instruments(
@@ -506,7 +515,7 @@ def run(replications: int = 0, workers: int = 1) -> pd.DataFrame:
 
     cells = {cell: cell for cell in design()}
     table = complete(TABLE, KEYS, cells, partial(compute, replications=replications), whole, "%.4g")
-    shape_verdicts(table).to_csv(VERDICTS, index=False, float_format="%.4g")
+    shape_verdicts(pd.read_csv(TABLE)).to_csv(VERDICTS, index=False, float_format="%.4g")
     return table
 
 
