@@ -62,10 +62,10 @@ def weak_pair(units: int) -> Text:
     """ρ and λ together in a small panel that is not balanced."""
     return Text(
         f"ρ and λ together on {units} units that are not all there in every period, or under a W that changes: in "
-        "simulations with 11 units λ was too low (by 0.25 with 4 periods, 0.02 with 11), 15 and 3 % of the panels had no "
-        "root, and intervals covered 89 to 93 %. An SDM says more (spatial-zb docs validation/shape)",
-        f"{units}个地区、形态不齐或W变化的面板同时估计ρ与λ：11个地区的模拟中λ偏低（4期时0.25，11期时0.02），"
-        "15%与3%的面板无根，区间覆盖率为89%至93%。SDM更可靠（spatial-zb docs validation/shape）",
+        "simulations with 11 units λ was too low (by 0.20 with 4 periods, 0.04 with 11), 8 and 4 % of the panels had no "
+        "root, and intervals covered 86 to 95 %. An SDM says more (spatial-zb docs validation/shape)",
+        f"{units}个地区、形态不齐或W变化的面板同时估计ρ与λ：11个地区的模拟中λ偏低（4期时0.20，11期时0.04），"
+        "8%与4%的面板无根，区间覆盖率为86%至95%。SDM更可靠（spatial-zb docs validation/shape）",
     )
 
 
