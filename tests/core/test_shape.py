@@ -9,9 +9,8 @@ import pytest
 from scipy import linalg, sparse
 from shape_oracle import Dense, take_the_sparse_road
 
-from spatial_zb.core.likelihood import inner_interval
+from spatial_zb.core.likelihood import inner_interval, shape_covariance
 from spatial_zb.core.likelihood import score as scores
-from spatial_zb.core.likelihood import shape_covariance
 from spatial_zb.core.likelihood.covariance import concentrated, sandwiched
 from spatial_zb.core.likelihood.impacts import row_multipliers
 from spatial_zb.core.likelihood.score import lean_of
@@ -432,7 +431,6 @@ def test_what_a_root_leans_by_has_the_moments_of_dense_forms(kind, model, row, m
     assert lean_of(found).of == pytest.approx(exact.of, rel=0.05)
 
 
-<<<<<<< HEAD
 def test_a_fit_lets_go_of_its_shape_and_shares_what_is_equal(no_collector):
     """No circle holds a shape, its filters or a score; equal W and effects of models on the same rows are one object."""
     shape, y, _ = make(5, "two_way", "SAC")
@@ -464,7 +462,8 @@ def test_sums_of_a_decomposed_w_are_those_of_solves():
     found = row_multipliers(rho, own, other)
     np.testing.assert_allclose(found[2:4], (at.T @ (S @ v)).T, rtol=1e-12)
     np.testing.assert_allclose(found[6:], (at.T @ (S @ dense @ S @ v)).T, rtol=1e-12)
-=======
+
+
 def test_a_defective_weights_is_followed_to_the_end_of_its_interval():
     """Five units, four periods: −1/2 is a double eigenvalue of V with one vector, so that D'B'BD is singular to rounding."""
     V = np.zeros((5, 5))
