@@ -42,7 +42,6 @@ from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import LocalTable, MoranTable
 from spatial_zb.hypotheses import make_case
-from spatial_zb.hypotheses.case import Case
 from spatial_zb.hypotheses.panel import LAG_ERROR
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -250,7 +249,7 @@ def _estimate(spreg: Any, fit: Fit) -> tuple[str, Any, list[str]]:
 def _of_lm(spec: DurbinSpec, panel: Panel, W: Weights) -> Crosscheck:
     """The five LM tests of a lag and of an error; spreg's are of least squares with dummies for the effects."""
     case = make_case(spec, panel, W, "lee_yu")
-    if not isinstance(case, Case) or spec.fixed_effects == "random":
+    if case.by != "lee_yu" or spec.fixed_effects == "random":
         en = "LM tests of W by period, of units that come and go, or beside effects but of units and periods"
         raise lacks(Text(en, "分时期W、非平衡面板或含个体与时间以外效应的LM检验"))
     T, n, M = len(panel.periods), len(panel.units), case.weights.matrix

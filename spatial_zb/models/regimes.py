@@ -407,7 +407,7 @@ def _few(regime: NDArray[np.intp], rows: int, count: int) -> list[Note]:
 
 @Kind
 def few_rows_by_regime(rows: int, count: int) -> Text:
-    """Observations that effects leave for so many ρ (docs/validation/regimes.md)."""
+    """Observations that effects leave for so many ρ (spatial-zb docs validation/regimes)."""
     return Text(
         f"{rows} observations for {count} ρ: in simulations as short they lean low by 0.01 to 0.03, and 5 % tests of equal "
         f"regimes reject 5 to 10 %. See {BOOTSTRAP}.bias_corrected() and spatial-zb docs validation/regimes",

@@ -178,6 +178,22 @@ def test_lm_tests_differ_by_dummies_alone(effects, states):
         assert tidy.loc[name, "ours"] == pytest.approx(table.row(name).statistic, rel=1e-9)
 
 
+def test_lm_tests_of_any_shape_are_nothing_that_spreg_has(states):
+    """Units that come and go, and a W by period; either had a message of another program, or none."""
+    panel, W = states
+    there = np.ones(panel.present.shape, dtype=bool)
+    there[:2, 5] = False
+    values = np.where(there[..., None], panel.values, np.nan)
+    late = zb.Panel(values, panel.periods, panel.units, panel.columns, present=there)
+    other = zb.Weights(W.matrix[::-1, ::-1], W.ids, "turned")
+    turning = zb.weights.by_period({t: W if t < 1973 else other for t in panel.periods})
+    spec = zb.DurbinSpec("GSP", ["P_CAP"])
+    for one, weights in ((late, W), (panel, turning)):
+        with pytest.raises(zb.SpecificationError, match="spreg has no LM tests") as error:
+            zb.crosscheck(spec, one, weights)
+        assert "非平衡面板" in error.value.zh
+
+
 def test_lm_tests_of_a_wrong_number_have_no_reason(states, monkeypatch):
     spec = zb.DurbinSpec("GSP", ["P_CAP", "EMP"], fixed_effects="two_way")
     own = module.core.lm_lag_error
