@@ -212,6 +212,11 @@ def rows_of_period(fit: Fit | SystemFit, period: int | None) -> Among:
     return Among(fit.panel.units[present[t]], W.distinct[W.which[t]], Wx.distinct[Wx.which[t]])
 
 
+def last_period(fit: Fit | SystemFit) -> int | None:
+    """The last period of a fit whose W or units change between periods, for a map; None where they do not."""
+    return fit.panel.periods[-1] if fit.design.shape_facts else None
+
+
 def _regressor(fit: Fit, term: str) -> int:
     if term not in fit.spec.regressors:
         raise DataError(

@@ -267,17 +267,22 @@ def _matched(attributes: pd.DataFrame, units_of: Text, table: pd.DataFrame, tabl
     numbers = period_numbers(table[period]).to_numpy()
     span = int(numbers.min()), int(numbers.max())
     counts = table.assign(_p=numbers).groupby(unit)["_p"].nunique()
-    whole = set(counts.index[counts == len(set(numbers))])
-    units = [i for i in order if i in whole]
-    if len(units) < max(4, len(order) / 2) or len(set(numbers)) != span[1] - span[0] + 1:
+    units = [i for i in order if i in set(counts.index)]
+    if len(units) < max(4, len(order) / 2):
         raise DataError(
-            f"Only {len(units)} of {len(order)} units have rows for every period of {span[0]}–{span[1]} in {table_name}: "
-            "keep the periods that all units have, without a gap.",
-            f"{table_name}中{len(order)}个地区只有{len(units)}个在{span[0]}—{span[1]}年各期都有数据：请保留各地区共有且不间断的时期。",
+            f"Only {len(units)} of {len(order)} units have rows in {table_name}: use a table and {units_of.en} that belong "
+            "together.",
+            f"{table_name}中{len(order)}个地区只有{len(units)}个有数据：数据表须与{units_of.zh}相符。",
         )
+    if lost := sorted(set(range(span[0], span[1] + 1)) - set(numbers.tolist())):
+        raise DataError(
+            f"{table_name} has no row for {listed(lost)}: keep periods without a gap.",
+            f"{table_name}没有{listed_zh(lost)}的数据：请保留不间断的时期。",
+        )
+    keep = bool((counts[units] < len(set(numbers))).any())
     strays = [str(u) for u in pd.unique(table[unit]) if u not in set(order)]
     return Found(
-        None, None, id, _names(attributes, id), table, unit, period, span, units, list(order), strays
+        None, None, id, _names(attributes, id), table, unit, period, span, units, list(order), strays, keep
     )
 
 
@@ -323,7 +328,7 @@ def _with_period(table: pd.DataFrame, unit: str, name: str) -> tuple[pd.DataFram
 
 
 def _choose_variables(found: Found, name: str) -> None:
-    """Columns of numbers without blanks; what is left out is said."""
+    """Columns of numbers without blanks, or with some where units may come and go; what is left out is said."""
     rows = found.table[found.table[found.unit].isin(found.units)]
     several = found.span[0] < found.span[1]
     for column in rows:
@@ -334,7 +339,7 @@ def _choose_variables(found: Found, name: str) -> None:
         varies = values.groupby(rows[found.unit]).nunique().gt(1).any() if several else values.nunique() > 1
         if str(column) in RESERVED | FUNCTIONS or re.search("`|^W_", str(column)):
             found.skipped.append(Text(f"{column}: rename it to use it", f"{column}：改名后可用"))
-        elif blank:
+        elif blank and not (found.keep and varies):
             found.skipped.append(Text(f"{column}: {blank} blank cells", f"{column}：{blank}处空缺"))
         elif not varies:
             found.skipped.append(Text(f"{column}: does not vary", f"{column}：没有变化"))

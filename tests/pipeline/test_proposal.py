@@ -129,6 +129,22 @@ WRONG = {
 }
 
 
+def test_units_that_come_and_go_are_kept(squares, tmp_path):
+    """No unit is dropped for a year that it lacks; blank cells have the rule that leaves their rows out."""
+    table = rows(UNITS, [2001, 2002, 2003], ["id", "year", "y", "x", "z"])
+    table.loc[7, "x"] = np.nan
+    table[~(table["id"].isin(UNITS[:8]) & (table["year"] == 2001))].to_csv(tmp_path / "t.csv", index=False)
+    path, checked = propose([squares, tmp_path / "t.csv"], tmp_path, language="zh")
+    study = zb.load_study(path)
+    assert study.data.balance == "keep"
+    panel = checked.prepared.panel
+    assert list(panel.units) == UNITS
+    assert (~panel.present).sum() == 8
+    assert {"y", "x", "z"} <= set(panel.columns)
+    assert np.isnan(panel.array("x")).sum() == 8 + 1
+    assert "units = " not in path.read_text("utf-8")
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_missing_is_one_sentence(case, squares, tmp_path):
     table, said = WRONG[case]

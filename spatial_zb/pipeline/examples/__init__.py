@@ -163,7 +163,10 @@ MOST_VARIABLES, MOST_REGRESSORS = 12, 3
 
 @dataclass
 class Found:
-    """What was found in the files of a user; ``order``: all units of the polygons or of W, ``units`` those with all rows."""
+    """What was found in the files of a user; ``order``: all units of the polygons or of W, ``units`` those with rows.
+
+    ``keep``: some of them lack a period.
+    """
 
     layer: gpd.GeoDataFrame | None
     ids: str | None
@@ -176,6 +179,7 @@ class Found:
     units: list[str]
     order: list[str]
     ignored: list[str]
+    keep: bool = False
     variables: list[str] = field(default_factory=list)
     skipped: list[Text] = field(default_factory=list)
 
@@ -215,9 +219,13 @@ def study_text(
         unit = f"unit = {_quoted(found.unit)}" + ("" if dated else f"  {said['one period']}")
         lines += ["[data]", f"file = {_quoted(table)}", unit]
         lines += [f"period = {_quoted(found.period)}", f"periods = {list(found.span)}"] if dated else []
+        lines += [f'balance = "keep"  {said["keep"]}'] if found.keep else []
     lines += [f"ignore = {_quoted(found.ignored)}  {said['ignored']}"] if found.ignored else []
     if found.skipped:
         lines += ["", said["skipped"], *(f"#   {text.pick(language)}" for text in found.skipped)]
+    if blank := [column for column in known if found.table[column].isna().any()]:
+        lines += ["", "[[missing]]", f"columns = {_quoted(blank)}", f'rule = "blank"  {said["blank"]}']
+        lines += [f"reason = {_quoted(Text('not known', '数值缺失').pick(language))}"]
     lines += ["", said["computed"], ""]
     for column, variable in known.items():
         heading = variable if variable.isascii() else _quoted(variable)
@@ -291,7 +299,12 @@ _SAID = {
         '变量可由表达式计算：expression = "log(gdp / population)"',
     ),
     "islands": Text("units without a land neighbour", "没有陆上邻居的地区"),
-    "units": Text("those with rows in every period", "各期都有数据的地区"),
+    "units": Text("those with rows", "有数据的地区"),
+    "keep": Text(
+        "units may come and go: an absent one is no neighbour in that period, and no other year of it is lost",
+        "地区可进出样本：缺失的时期不作邻居，其余年份照用",
+    ),
+    "blank": Text("its row is left out where the column is used", "用到该列时略去该行"),
     "model": Text(
         "A spatial Durbin model of the first columns: which variable is explained is yours to say.",
         "以前几列拟定的空间杜宾模型：被解释变量请自行确定。",
@@ -309,7 +322,7 @@ def _regressors(found: Found, variables: Sequence[str]) -> list[str]:
         values = rows[name].astype(float)
         for by in (found.unit, found.period) if found.span[0] < found.span[1] else ():
             values = values - values.groupby(rows[by]).transform("mean")
-        column = values.to_numpy() - values.mean()
+        column = np.nan_to_num(values.to_numpy() - values.mean())
         size = float(np.linalg.norm(column))
         left = column - sum((b * (b @ column) for b in bases), np.zeros_like(column))
         if size > 0 and np.linalg.norm(left) > 1e-6 * size and len(kept) <= most:

@@ -15,6 +15,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.effects import effects_by_order, effects_by_unit, spatial_effects
 from spatial_zb.effects.scenarios import Scenario as Scenarios
 from spatial_zb.effects.scenarios import scenario
+from spatial_zb.effects.static import last_period
 from spatial_zb.effects.system import SHOCK, units_of_system
 from spatial_zb.effects.table import Effects
 from spatial_zb.explore.distance import effects_by_distance, moran_by_distance
@@ -137,8 +138,8 @@ def _draw_effects(job: Job, model: Model, fit: Fit, effects: Effects, term: str)
     note = _model_words(job, model, effect_words(fit.spec.fixed_effects, job.prepared.labels))
     stem, names = f"{model.name}_{term}", (labels[model.y], labels[term])
     average = effects.tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
-    by_unit = effects_by_unit(fit, term)
-    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), model)
+    by_unit = effects_by_unit(fit, term, period=last_period(fit))
+    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average, fit)), model)
     if fit.spec.regimes is None:
         frame = effects_by_order(fit, present(job.study.figures).orders)
         _draw_orders(job, stem, frame, term, labels, (_arrow(*names), _sourced(job, note)))
@@ -153,16 +154,11 @@ def _draw_system_effects(job: Job, system: System, fit: SystemFit, effects: Effe
     labels |= {} if source in labels else {source: panel.label(source)}
     note = _model_words(job, system, METHOD_WORDS[fit.method])
     stem = f"{system.name}_{response}_{source}"
-    if fit.design.rows is not None:  # by unit they differ from period to period
-        what = Text(f"No map of the effects of {system.name}", f"未绘制{system.name}的效应地图")
-        why = Text("units or W change between periods", "各期的地区或W不同")
-        warn_undone(what, why)
-        return
     average = effects.tidy().set_index(["response", "source", "effect"])
     average = average.loc[(response, key, "indirect")]
-    by_unit = units_of_system(fit, response, key)
+    by_unit = units_of_system(fit, response, key, last_period(fit))
     names = labels[response], labels[source]
-    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), system)
+    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average, fit)), system)
     frame = effects_by_order(fit, present(job.study.figures).orders)
     frame = frame[(frame["response"] == response) & (frame["source"] == key)].assign(term=source)
     _draw_orders(job, stem, frame, source, labels, (_arrow(*names), _sourced(job, note)))
@@ -227,9 +223,16 @@ def _sourced(job: Job, note: Text) -> Text:
     return _joined(note, Text.of(job.source)) if job.source else note
 
 
-def _average_words(row: pd.Series) -> Text:
-    """The indirect effect, which is the mean of both maps, with its interval: how sure the maps are."""
+def _average_words(row: pd.Series, fit: Fit | SystemFit) -> Text:
+    """The indirect effect, which is the mean of both maps (over all periods), with its interval: how sure the maps are."""
     numbers = [f"{row[name]:.3f}".replace("-", "−") for name in ("estimate", "conf_low", "conf_high")]
+    if year := last_period(fit):
+        return Text(
+            "Point estimates of {}; over all periods the indirect effect is {} (95 % interval {} to {}).".format(
+                year, *numbers
+            ),
+            "图示为{}年的点估计；各期平均的间接效应为{}（95%置信区间{}至{}）。".format(year, *numbers),
+        )
     return Text(
         "Point estimates; their mean, the indirect effect, is {} (95 % interval {} to {}).".format(*numbers),
         "图示为点估计，其均值即间接效应{}（95%置信区间{}至{}）。".format(*numbers),

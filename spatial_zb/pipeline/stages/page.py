@@ -14,6 +14,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.core.statistics import moran_i
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import effects_by_unit
+from spatial_zb.effects.static import last_period
 from spatial_zb.effects.system import units_of_system
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
@@ -277,8 +278,8 @@ def _of_equation(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
     y = step_of(job.study, fit.panel, fit.spec.y)
     for term in fit.spec.regressors:
         reading = effect_reading(averages, term, step_of(job.study, fit.panel, term), y, where)
-        choices = {**estimated.choices, "term": job.prepared.labels.get(term, Text.of(term))}
-        yield _by_unit(effects_by_unit(fit, term), choices, reading)
+        choices = {**estimated.choices, "term": _dated(job.prepared.labels.get(term, Text.of(term)), fit)}
+        yield _by_unit(effects_by_unit(fit, term, period=last_period(fit)), choices, reading)
 
 
 def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
@@ -303,8 +304,14 @@ def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
             source = f"shock:{cause}"
             rows = averages[(averages["source"] == source) & (averages["response"] == response)]
             reading = system_reading(rows, steps, where, verdict)
-            choices = {**estimated.choices, "term": labels[cause], "response": labels[response]}
-            yield _by_unit(units_of_system(fit, response, source), choices, reading)
+            choices = {**estimated.choices, "term": _dated(labels[cause], fit), "response": labels[response]}
+            yield _by_unit(units_of_system(fit, response, source, last_period(fit)), choices, reading)
+
+
+def _dated(word: Text, fit: Fit | SystemFit) -> Text:
+    """With the year of the map, where each has its own."""
+    year = last_period(fit)
+    return word if year is None else Text(f"{word.en} ({year})", f"{word.zh}（{year}年）")
 
 
 def _by_unit(frame: pd.DataFrame, choices: dict[str, Text], reading: Text) -> UnitEffects:
