@@ -125,7 +125,7 @@ def effect_verdict(
     if effects is None:
         return _within(
             lambda x, y: Text(
-                f"{where.en}the effect of {x.name.en} on {y.name.en} cannot be told: the data do not bound it.",
+                f"{where.en}the effect of {x.name.en} on {y.name.en} cannot be told from these data.",
                 f"{where.zh}{x.name.zh}对{y.name.zh}的效应无从判断：数据未能界定其范围。",
             ),
             (x, y),

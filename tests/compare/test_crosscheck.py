@@ -297,8 +297,18 @@ def test_without_the_extra_the_remedy_is_named(columbus, monkeypatch):
         zb.crosscheck(fit)
 
 
+#: Maps of clusters are asked for, so that local Moran's I is put beside esda too.
+BESIDE = """[maps]
+variables = ["ly"]
+periods = [2010, 2017]
+clusters = "queen"
+[output]
+crosscheck = true
+"""
+
+
 def study_beside(tmp_path, stages):
-    study = load_study(write_study(tmp_path / "a", TEXT.replace("[output]", "[output]\ncrosscheck = true")))
+    study = load_study(write_study(tmp_path / "a", TEXT.replace("[output]\n", BESIDE)))
     outcome = run(study, stages)
     tidy = pd.read_csv(study.results / "tidy" / "crosscheck.csv")
     assert not tidy["reason"].fillna("").str.contains("no reason").any()
@@ -313,10 +323,15 @@ def test_a_study_puts_its_moran_beside_esda(tmp_path):
 
 def test_a_study_puts_lm_tests_clusters_and_weights_beside_others(tmp_path):
     study, tidy, tables = study_beside(tmp_path, ("tests", "crosscheck"))
-    assert {"crosscheck_lm_m", "crosscheck_weights_queen"} <= tables
+    assert {"crosscheck_lm_m", "crosscheck_weights_queen", "crosscheck_local_ly_queen"} <= tables
     assert {"libpysal", "spreg"} <= set(tidy["program"])
     shown = (study.results / "tables" / "crosscheck_weights_queen.md").read_text("utf-8")
     assert "Most neighbours" in shown
+    local = tidy[tidy["of"] == "local_ly_queen"]
+    assert set(local["program"]) == {"esda"}
+    statistics = local[local["quantity"] == "I"]
+    assert len(statistics) == 12
+    np.testing.assert_allclose(statistics["ours"], statistics["theirs"], atol=1e-9)
 
 
 @pytest.mark.slow

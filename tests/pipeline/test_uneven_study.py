@@ -159,3 +159,38 @@ def test_the_chain_and_effects_of_an_uneven_study(study):
     assert "LM lag" in (folder / "tables/tests_m.md").read_text("utf-8")
     assert "half the units late" in (folder / "tables/tests_m.md").read_text("utf-8")
     assert pd.read_csv(folder / "tidy/effects_m.csv")["estimate"].notna().all()
+
+
+INSTRUMENTS = """[variables.square]
+label = "x1 squared"
+expression = "x1 * x1"
+[models.moments]
+title = "By instruments"
+y = "ly"
+x = ["x1", "x2"]
+lag_x = []
+estimator = "gmm"
+covariance = "cluster"
+[systems.duo]
+title = "Both ways"
+[systems.duo.equations]
+one = { y = "ly", endog = ["x2"], x = ["x1"] }
+two = { y = "x2", endog = ["ly"], x = ["square"] }
+[output]
+"""
+
+
+def test_instruments_and_systems_on_the_rows_of_an_uneven_study(study):
+    """2SLS and 3SLS of the file: the rows that exist with every variable, and tables of both."""
+    path = study.with_name("moments.toml")
+    text = study.read_text("utf-8").replace('name = "tiny"', 'name = "moments"')
+    path.write_text(text.replace("[output]\n", INSTRUMENTS), "utf-8")
+    outcome = run(zb.load_study(path), stages=["models", "systems"])
+    fit = pd.read_csv(outcome.folder / "tidy/fit_moments.csv").iloc[0]
+    assert (fit["estimator"], fit["rows"]) == ("gmm", 12 * len(YEARS) - 5)
+    assert pd.read_csv(outcome.folder / "tidy/effects_moments.csv")["estimate"].notna().all()
+    system = pd.read_csv(outcome.folder / "tidy/system_duo.csv")
+    assert set(system["equation"]) == {"one", "two"}
+    assert system["estimate"].notna().all()
+    shown = (outcome.folder / "tables/system_duo_all_queen.md").read_text("utf-8")
+    assert f"{12 * len(YEARS) - 5}" in shown

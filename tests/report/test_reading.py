@@ -219,9 +219,7 @@ def test_a_verdict_has_a_number_only_with_its_interval(direct, indirect, english
 
 def test_a_verdict_without_computed_effects_says_so():
     text = effect_verdict(None, X, Y, term="x", place=Text("in Zhejiang", "浙江省"))
-    assert (
-        text.en == "In Zhejiang, the effect of talent on industry cannot be told: the data do not bound it."
-    )
+    assert text.en == "In Zhejiang, the effect of talent on industry cannot be told from these data."
     assert text.zh.startswith("浙江省：")
 
 
