@@ -117,11 +117,11 @@ def shares_of_one_total(study: Study, names: Sequence[str]) -> list[Text]:
                 parts[ast.unparse(call.args[1])].append(name)
     said = []
     for several in (found for found in parts.values() if len(found) > 1):
-        labels = [study.variables[name].label for name in several]
+        labels = [short_words(v.label) for name, v in study.variables.items() if name in several]
         said.append(
             Text(
-                f"{listed([label.en for label in labels])}: shares of the same total, so that one has what the others "
-                "lack; a negative coefficient between them at home may be that alone.",
+                f"{' and '.join(label.en for label in labels)} are shares of the same total, so that one has what the "
+                "others lack: a negative coefficient between them at home may be that alone.",
                 f"{listed_zh([label.zh for label in labels])}为同一总量中的份额，此升则彼降；"
                 "二者之间的本地负系数可能仅由此而来。",
             )

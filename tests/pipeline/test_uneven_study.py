@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from small_study import IDS, TEXT, YEARS, rows, write_study, write_table
 
 import spatial_zb as zb
+from spatial_zb.base.text import Text
 from spatial_zb.pipeline.running import run
 from spatial_zb.pipeline.stages.models import fit_model
-from spatial_zb.pipeline.words import effect_words
+from spatial_zb.pipeline.words import effect_words, shares_of_one_total
+from spatial_zb.report.words import other_effects
 
 #: The second unit enters in 2012, the third leaves after 2015; x1 of the fifth is not known in 2014.
 LATE, GONE, BLANK = IDS[1], IDS[2], IDS[4]
@@ -194,3 +197,19 @@ def test_instruments_and_systems_on_the_rows_of_an_uneven_study(study):
     assert system["estimate"].notna().all()
     shown = (outcome.folder / "tables/system_duo_all_queen.md").read_text("utf-8")
     assert f"{12 * len(YEARS) - 5}" in shown
+
+
+def test_the_nation_says_what_ties_its_shares_and_names_its_effects():
+    """Two location quotients of one total are told of, once whichever is y; an effect has the label of its column."""
+    nation = zb.load_study(Path(__file__).parents[2] / "studies/nation.toml")
+    one, two = (
+        shares_of_one_total(nation, names)
+        for names in (("industry", "talent", "ln_wage"), ("talent", "industry"))
+    )
+    assert one == two
+    assert "Industry agglomeration and Talent agglomeration" in one[0].en
+    assert shares_of_one_total(nation, ("industry", "ln_wage")) == []
+    labels = {name: variable.label for name, variable in nation.variables.items()}
+    facts = {"fixed_effects": "unit + prov*period"}
+    assert other_effects(facts, labels) == Text("province × period", "省份×时间")
+    assert effect_words("unit + prov*period", labels).zh == "个体、省份×时间固定"

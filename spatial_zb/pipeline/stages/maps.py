@@ -242,7 +242,10 @@ def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
 
 
 def _draw_links(job: Job, name: str, shown: Any) -> None:
-    W = weights_at(job.prepared.weights(name, job.study.main_sample), job.prepared.panel.periods[-1])
+    given, last = job.prepared.weights(name, job.study.main_sample), job.prepared.panel.periods[-1]
+    W, title = weights_at(given, last), job.study.weights[name].label
+    if W is not given:
+        title = Text(f"{title.en}, {last}", f"{title.zh}，{last}年")
     job.figure(
         f"weights_{name}",
         partial(maps.links, W, regions=shown),
@@ -250,7 +253,7 @@ def _draw_links(job: Job, name: str, shown: Any) -> None:
             job,
             shown,
             data=False,
-            title=job.study.weights[name].label,
+            title=title,
             note=left_out_words(job, by_year=False),
         ),
         preset="journal_single",

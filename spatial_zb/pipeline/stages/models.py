@@ -29,7 +29,7 @@ from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.stages.systems import system_spec
-from spatial_zb.pipeline.words import effect_words, saying_where, weights_words
+from spatial_zb.pipeline.words import effect_words, saying_where, short_words, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
@@ -236,7 +236,7 @@ def regime_notes(columns: Sequence[Column]) -> list[Text]:
             continue
         tests = {row.of: row for row in regime_tests(c.fit).rows}
         first = c.fit.spec.x[0]
-        word = c.fit.panel.label(first)
+        word = short_words(c.fit.panel.label(first))
         rows = {
             "rho": Text("ρ alone", "仅ρ"),
             first: Text(f"{word.en} alone", f"仅{word.zh}"),

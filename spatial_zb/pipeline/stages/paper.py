@@ -212,7 +212,7 @@ def _in_short(columns: Sequence[Column]) -> dict[str, Any]:
     return {
         "terms": [name for name in names if name.partition("[")[0] in first],
         "controls": [name for name in names if name.partition("[")[0] in others],
-        "effects": [None if result.reason is not None else result for result in effects],
+        "effects": effects,
     }
 
 
