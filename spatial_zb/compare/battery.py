@@ -26,13 +26,15 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.results import coefficient_columns
 from spatial_zb.base.text import Language, Text
 from spatial_zb.base.threads import one_thread
+from spatial_zb.compare.grid import weights_of
 from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Covariance, DurbinSpec, Estimation, Estimator, by_estimation
-from spatial_zb.weights.matrix import Weights, as_weights
+from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import PeriodWeights, any_weights
 
 #: What every row says of its estimate.
 NUMBERS = ("estimate", "std_error", "p_value", "conf_low", "conf_high", "n_units", "n_periods", "nobs")
@@ -103,7 +105,7 @@ class _Variant:
     name: str
     spec: DurbinSpec
     panel: Panel
-    weights: Weights
+    weights: Weights | PeriodWeights
     term: str
     effect: str | None
     estimator: Estimator
@@ -155,7 +157,7 @@ class Changes:
     covariances: Sequence[Covariance] = ()
     estimators: Sequence[Estimator] = ()
     leave_one_out: bool = False
-    rebuild: Callable[[Sequence[str]], Weights] | None = None
+    rebuild: Callable[[Sequence[str]], Weights | PeriodWeights] | None = None
 
     def with_(self, **more: Any) -> Changes:
         """These changes and others; None takes a kind of change out."""
@@ -200,7 +202,7 @@ def robustness(
     SpatialZbError
         What the base is refused for; a variant that cannot be estimated is a row with its reason.
     """
-    own = as_weights(W).align(panel.units)
+    own = any_weights(W).align(panel.units)
     _check(spec, term, effect, changes.x, changes.winsorise)
     how = Estimation.of(estimator)
     base = _Variant("base", "base", spec, panel, own, term, effect, how.estimator, how.covariance)
@@ -235,7 +237,7 @@ def robustness(
 def term_row(
     spec: DurbinSpec,
     panel: Panel,
-    W: Weights,
+    W: Weights | PeriodWeights,
     term: str,
     effect: str | None,
     estimator: Estimator = "lee_yu",
@@ -351,7 +353,7 @@ def _other_weights(base: _Variant, weights: Mapping[str, Any]) -> Iterator[_Vari
             base,
             kind="weights",
             name=str(name),
-            weights=as_weights(W, label=str(name)).align(base.panel.units),
+            weights=any_weights(W, label=str(name)).align(base.panel.units),
         )
 
 
@@ -380,7 +382,7 @@ def _without(
     base: _Variant,
     groups: Mapping[str, Sequence[str]],
     kind: str,
-    rebuild: Callable[[Sequence[str]], Weights] | None,
+    rebuild: Callable[[Sequence[str]], Weights | PeriodWeights] | None,
 ) -> Iterator[_Variant | dict[str, Any]]:
     """Variants without some units, with the W of the others."""
     for name, units in groups.items():
@@ -389,7 +391,7 @@ def _without(
         variant = replace(base, kind=kind, name=name)
         try:
             panel = base.panel.select(units=list(left))
-            W = base.weights.subset(left) if rebuild is None else rebuild(list(left)).align(left)
+            W = weights_of(base.weights, left) if rebuild is None else rebuild(list(left)).align(left)
             yield replace(variant, panel=panel, weights=W)
         except SpatialZbError as error:
             yield _failed(variant, error)

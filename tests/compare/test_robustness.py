@@ -234,3 +234,16 @@ def test_a_gap_in_the_periods_is_the_reason_of_the_lagged_row(panel):
         .loc["lag_x"]
     )
     assert "gap" in row["reason"]
+
+
+def test_a_battery_takes_a_w_by_period(panel):
+    """As the base, as another weights, and without a unit: each is the single fit."""
+    turning = zb.weights.by_period({t: W if t % 2 else FAR for t in panel.periods})
+    changes = zb.compare.Changes(weights={"turns": turning}, drop={"pair": ["u03", "u04"]})
+    found = robustness(SPEC, panel, W, "a", changes=changes).tidy().set_index("variant")["estimate"]
+    assert found["turns"] == pytest.approx(zb.fit_durbin(SPEC, panel, turning).params["a"], rel=1e-9)
+    left = [unit for unit in IDS if unit not in ("u03", "u04")]
+    own = zb.weights.by_period({t: turning.at(t).subset(left) for t in panel.periods})
+    base = robustness(SPEC, panel, turning, "a", changes=changes).tidy().set_index("variant")["estimate"]
+    expected = zb.fit_durbin(SPEC, panel.select(units=left), own).params["a"]
+    assert base["pair"] == pytest.approx(expected, rel=1e-9)

@@ -634,3 +634,43 @@ def test_a_w_whose_links_all_went_with_a_unit_leaves_what_needs_none(frame):
     left = fit_durbin(plain, panel, star)
     least = fit_durbin(plain, panel, circle(1, 2, seed=1))
     np.testing.assert_allclose(left.params, least.params, atol=ROUNDING)
+
+
+@pytest.mark.slow
+def test_limits_of_a_system_bootstrap_hold_the_truth():
+    """Two equations that cause each other, a third of 41 units late, W that turns: rows drawn in 80 panels."""
+    ids, years, r = [f"u{i:02d}" for i in range(41)], list(range(2010, 2016)), np.random.default_rng(7)
+    near, far = (
+        zb.as_weights(
+            np.roll(np.eye(41), step, axis=1) + np.roll(np.eye(41), -step, axis=1), ids=ids
+        ).standardise()
+        for step in (1, 2)
+    )
+    turning = zb.weights.by_period({year: near if year < 2013 else far for year in years})
+    spec = zb.SystemSpec(
+        {"one": zb.Equation("y", endog=["v"], x=["x"]), "two": zb.Equation("v", endog=["y"], x=["z"])}
+    )
+    truth = {
+        ("one", "v"): 0.4,
+        ("one", "W_y"): 0.3,
+        ("one", "x"): 1.0,
+        ("two", "y"): -0.3,
+        ("two", "W_v"): 0.2,
+    }
+    frame = pd.DataFrame([(u, t) for t in years for u in ids], columns=["unit", "year"])
+    frame = frame[~(frame["unit"].isin(ids[::3]) & (frame["year"] < 2012))].reset_index(drop=True)
+    rows, N = Dense._rows(frame, turning.at), len(frame)
+    S = np.kron([[1.0, -0.4], [0.3, 1.0]], np.eye(N)) - np.kron(np.diag([0.3, 0.2]), rows)
+    solve, held = linalg.lu_factor(S), dict.fromkeys(truth, 0)
+    for draw in range(80):
+        x, z = r.normal(size=(2, N))
+        e = r.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], size=N).T
+        effects = r.normal(size=(2, 41))[:, pd.factorize(frame["unit"], sort=True)[0]]
+        y, v = linalg.lu_solve(solve, (np.stack([x, z]) + e + effects).ravel()).reshape(2, N)
+        made = frame.assign(x=x, z=z, y=y, v=v)
+        panel = zb.build_panel(made, "unit", "year", units=ids, balance="keep")
+        table = zb.bootstrap(zb.fit_system(spec, panel, turning), 99, rng=draw).tidy()
+        table = table.set_index(["equation", "term"])
+        for key, value in truth.items():
+            held[key] += table.loc[key, "conf_low"] <= value <= table.loc[key, "conf_high"]
+    assert all(0.86 <= count / 80 <= 1.0 for count in held.values()), held

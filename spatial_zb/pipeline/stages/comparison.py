@@ -274,7 +274,7 @@ def _robust(base: Base) -> Robustness:
             covariances=settings.covariances,
             estimators=settings.estimators,
             leave_one_out=settings.leave_one_out,
-            rebuild=rebuild,
+            rebuild=rebuild if isinstance(own, Weights) else None,
         ),
         estimator=Estimation(base.model.estimator, base.model.covariance),
         workers=job.saying(Text("robustness", "稳健性检验")),
