@@ -81,6 +81,8 @@ def build_panel(
     _check_header(frame, unit, period)
     variables = _numeric(frame, unit, period, columns)
     names = region_names(units)
+    if isinstance(units, pd.DataFrame):
+        _refuse_numbered(units, frame[unit])
     units = units.index if isinstance(units, pd.DataFrame) else units
     keys = pd.DataFrame({"unit": unit_ids(frame[unit], units), "period": period_numbers(frame[period])})
     _refuse_duplicates(keys)
@@ -205,6 +207,21 @@ def _refuse_duplicates(keys: pd.DataFrame) -> None:
         raise DataError(
             f"{len(twice)} unit-period(s) appear more than once: {listed(pairs)}. Keep one row for each.",
             f"{len(twice)}个地区-时期重复出现：{listed_zh(pairs)}。请各保留一行。",
+        )
+
+
+def _refuse_numbered(regions: pd.DataFrame, ids: pd.Series) -> None:
+    """Refuse polygons whose index counts rows where the ids stand in one of their columns."""
+    if not isinstance(regions.index, pd.RangeIndex):
+        return
+    known = set(ids.dropna().astype(str))
+    shares = {c: len(known & set(regions[c].astype(str))) for c in regions if c != "geometry"}
+    column = max(shares, key=lambda name: shares[name], default=None)
+    if column is not None and shares[column] > len(known & set(regions.index.astype(str))):
+        raise AlignmentError(
+            f"The polygons are indexed by the number of their row, and their ids stand in {column!r}: give "
+            f"regions.set_index({column!r}).",
+            f"底图以行号为索引，而地区编码在{column!r}列：请用regions.set_index({column!r})。",
         )
 
 

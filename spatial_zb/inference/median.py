@@ -313,7 +313,7 @@ def _check_model(fit: Fit) -> None:
             "is by the adjusted score. Read zb.profile_interval(fit), the set of its score, which few units do not shorten, "
             "or zb.bootstrap(fit).",
             "median_unbiased用于完整面板的似然，其ρ的分布由一个行列式给出；此估计用的是调整得分（adjusted score）。"
-            "请看zb.profile_interval(fit)（得分集，单元少时不会偏短）或zb.bootstrap(fit)。",
+            "请看zb.profile_interval(fit)（得分集，地区少时不会偏短）或zb.bootstrap(fit)。",
         )
     if fit.spec.fixed_effects != "random":
         check_single(fit)

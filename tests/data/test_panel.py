@@ -284,3 +284,11 @@ def test_5_a_lost_leading_zero_is_put_back_only_where_one_code_fits():
     np.testing.assert_array_equal(found.array("y"), build_panel(table(), "unit", "period", UNITS).array("y"))
     with pytest.raises(AlignmentError, match=r"033.*33|33.*033"):
         build_panel(table().replace({"unit": {"033": "33"}}), "unit", "period", units=[*UNITS, "0033"])
+
+
+def test_polygons_by_row_number_are_told_which_column_has_the_ids():
+    regions = pd.DataFrame({"name": ["a", "b", "c", "d"], "code": UNITS})
+    with pytest.raises(AlignmentError, match=r"set_index\('code'\)") as refused:
+        build_panel(table(), "unit", "period", units=regions)
+    assert "行号" in refused.value.zh
+    assert list(build_panel(table(), "unit", "period", units=regions.set_index("code")).units) == UNITS
