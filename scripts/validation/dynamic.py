@@ -214,7 +214,7 @@ def group_cells() -> Iterator[Cell]:
     for n, errors in product((41, 90), both):
         yield _group_cell(n, 11, 3, "equal", errors, "late 50 %", "one")
     for T, groups, kind, errors in product((4, 11), (2, 3), GROUPS, both):
-        yield _group_cell(41, T, groups, kind, errors, "late 50 %", "each", share=1 if T == 4 else 2)
+        yield _group_cell(41, T, groups, kind, errors, "late 50 %", "each")
     for T, kind, errors in product((4, 11), GROUPS, both):
         yield _group_cell(90, T, 3, kind, errors, "late 50 %", "each", share=2)
 

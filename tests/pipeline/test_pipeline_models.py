@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+from small_examples import ring_with_chords
 
 import spatial_zb as zb
 from spatial_zb import cli
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline import running
 from spatial_zb.pipeline.job import Job
-from spatial_zb.pipeline.stages.models import _figure_note
+from spatial_zb.pipeline.stages.models import _figure_note, _wald
 from spatial_zb.study import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,3 +263,22 @@ def test_figures_take_the_fits_of_the_models(tmp_path, monkeypatch):
     [table] = (whole / "tables").glob("system_sets_pair_*.md")
     assert "Wald interval" in table.read_text("utf-8")
     assert "no sign is known" in (whole / "tables" / "system_pair_sets_reading.txt").read_text("utf-8-sig")
+
+
+def test_wald_tests_of_regimes_are_printed_as_their_p_values_are_made():
+    W = ring_with_chords(16)
+    rng = np.random.default_rng(1)
+    y, x = rng.standard_normal((2, 6, 16))
+    values = np.stack([y, x, np.broadcast_to(np.arange(16) % 2, (6, 16))], axis=2)
+    panel = zb.Panel(values, tuple(range(6)), W.ids, ("y", "x", "group"))
+    said = {}
+    for covariance in ("information", "cluster"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", zb.SpatialZbWarning)
+            fit = zb.fit_durbin(zb.DurbinSpec("y", ["x"], regimes="group"), panel, W, covariance=covariance)
+        row = zb.tests.regime_tests(fit).row("Wald equal regimes", "all")
+        said[covariance] = _wald(row, fit)
+        assert said[covariance].endswith(f"p = {row.p_value:.3f}")
+    assert said["information"].startswith("χ²(3) = ")
+    found = float(said["cluster"].removeprefix("F(3, 13) = ").partition(",")[0])
+    assert float(f"{stats.f.sf(found, 3, 13):.2f}") == pytest.approx(row.p_value, abs=0.01)
