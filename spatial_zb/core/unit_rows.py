@@ -319,20 +319,22 @@ def left_of_some(
     return np.where(rows >= 0, at[rows], -1), A
 
 
-def row_moran(u: Array, Q: Array, W: sparse.csr_array) -> tuple[float, float, float]:
+def row_moran(u: Array, Q: sparse.csr_array, W: sparse.csr_array) -> tuple[float, float, float]:
     """Moran's I = (n/S₀) u'Wu/u'u of residuals with its mean and standard deviation, their variance being I − QQ'.
 
     As :func:`spatial_zb.core.likelihood.tests.residual_moran`, for rows of any shape: ``u`` (n,) those of all periods or of
-    one, ``Q`` (n, r) these rows of an orthonormal basis of effects and regressors, ``W`` (n, n).
+    one, ``Q`` (n, r) these rows of an orthonormal basis of effects and regressors, sparse but for few columns, ``W`` (n, n).
     """
     n, half = len(u), sparse.csr_array((W + W.T) / 2)
     AQ = half @ Q
     inner, gram = Q.T @ AQ, Q.T @ Q
-    trace, size = float(half.trace()), n - float(np.trace(gram))
-    squared = n - 2 * float(np.trace(gram)) + float(np.vdot(gram, gram))
-    mean = (trace - float(np.trace(inner))) / size
-    second = float((half.data**2).sum()) - 2 * float(np.vdot(AQ, AQ)) + float(np.vdot(inner, inner))
-    cross = trace - 2 * float(np.trace(inner)) + float(np.vdot(inner, gram))
+    trace, size = float(half.trace()), n - float(gram.trace())
+    squared = n - 2 * float(gram.trace()) + float(gram.multiply(gram).sum())
+    mean = (trace - float(inner.trace())) / size
+    second = (
+        float((half.data**2).sum()) - 2 * float(AQ.multiply(AQ).sum()) + float(inner.multiply(inner).sum())
+    )
+    cross = trace - 2 * float(inner.trace()) + float(inner.multiply(gram).sum())
     d = size**2 / squared
     variance = 2 * (second - 2 * mean * cross + mean**2 * squared) / size**2 * d / (d + 2)
     scale = n / W.sum()

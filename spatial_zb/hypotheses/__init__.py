@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar, get_args
 
 import numpy as np
+from scipy import sparse
 
 from spatial_zb.base.arguments import Rng, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
@@ -20,7 +21,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import tests as core
-from spatial_zb.core.likelihood.shape import DENSE_EFFECTS, Shape, ShapeEstimate, ShapeScore, estimate_at
+from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint
 from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, RowWeights
 from spatial_zb.core.transforms import FixedEffects
@@ -316,20 +317,10 @@ class ShapeCase(Case):
         return off(own.values), off(own.shape.Z)
 
     @cached_property
-    def taken(self) -> Array:
-        """An orthonormal basis (N, r + k) of effects and regressors.
-
-        Raises
-        ------
-        SpecificationError
-            More of them than can be held beside so many rows.
-        """
-        effects = self.shape.effects
-        if len(self.shape.Z) * effects.rank > DENSE_EFFECTS:
-            raise SpecificationError(
-                "too many rows and effects for this test.", "行数与效应过多，不能作此检验。"
-            )
-        return np.hstack([effects.full, self.shape.at(0.0).regressors.Q])
+    def taken(self) -> sparse.csr_array:
+        """An orthonormal basis (N, r + k) of effects and regressors."""
+        regressors = sparse.csr_array(self.shape.at(0.0).regressors.Q)
+        return sparse.csr_array(sparse.hstack([self.shape.effects.entries, regressors]))
 
     def places(self) -> tuple[Array, Array]:
         W, unit, effects = self.lag_y, self.shape.unit, self.shape.effects
