@@ -42,6 +42,7 @@ PARTS = {
     "robust_score": ("robust_score", "run"),
     "clusters": ("clusters", "run"),
     "shape": ("shape", "run"),
+    "shape_large": ("shape", "run_large"),
     "shape_bias": ("shape", "run_bias"),
     "shape_tests": ("shape", "run_sizes"),
     "conley": ("conley", "run"),

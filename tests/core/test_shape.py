@@ -25,7 +25,7 @@ from spatial_zb.core.likelihood.shape_covariance import (
     period_meat,
     score_variance,
 )
-from spatial_zb.core.likelihood.shape_rows import row_weights
+from spatial_zb.core.likelihood.shape_rows import RowFilter, row_weights
 from spatial_zb.core.transforms import effect_space
 
 #: Central differences of scores of some tens, at steps of 1e-5.
@@ -349,6 +349,39 @@ def test_the_sparse_road_is_the_dense_one(kind, model, row, monkeypatch):
         assert getattr(probed, name) == pytest.approx(getattr(traces, name), abs=1e-7), name
     assert probed.slope_h == pytest.approx(traces.slope_h, rel=1e-5)
     np.testing.assert_allclose(score_variance(ShapePoint(other)), omega, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["SEM", "SAC"])
+def test_lambda_of_eight_hundred_units(model):
+    """Four periods, half of the units late, V of more distant units: bias and coverage of λ (and ρ) over 40 panels."""
+    units, r = 800, np.random.default_rng(6)
+    first = np.where(r.random(units) < 0.5, r.integers(1, 3, units), 0)
+    there = [np.flatnonzero(first <= t) for t in range(4)]
+
+    def lags(*steps):
+        whole = sum(np.eye(units, k=k) + np.eye(units, k=-k) for k in steps)
+        return row_weights([sparse.csr_array(normalised(whole[np.ix_(at, at)])) for at in there])
+
+    W, V, unit = lags(1, 2), lags(3, 5), np.concatenate(there)
+    N, period = len(unit), np.repeat(np.arange(4), [len(at) for at in there])
+    places = np.tile(np.arange(N), 2), np.concatenate([unit, units + period])
+    effects = effect_space(sparse.csc_array((np.ones(2 * N), places), shape=(N, units + 4)), unit)
+    x = r.normal(size=(N, 2))
+    shape = Shape(x, unit, tuple(W.starts), effects, W if model == "SAC" else None, V)
+    assert not shape.few
+    off, errors = [], []
+    for _ in range(40):
+        y = x @ [1.0, 0.5] + RowFilter(V, 0.4).solve(r.normal(size=N))
+        found = shape_estimate(shape, RowFilter(W, 0.3).solve(y) if model == "SAC" else y)
+        point, on = ShapePoint(found), np.ix_(shape.active, shape.active)
+        cov, positive = sandwiched(observed_derivative(point)[on], score_variance(point)[on])
+        assert positive
+        off.append([found.rho - 0.3, found.lam - 0.4][-len(shape.active[2:-1]) :])
+        errors.append(np.sqrt(np.diag(cov)[2:-1]))
+    off, errors = np.array(off), np.array(errors)
+    assert np.all(np.abs(off.mean(axis=0)) < 4 * off.std(axis=0) / 40**0.5)
+    assert np.all((np.abs(off) <= 1.96 * errors).mean(axis=0) >= 0.85)
 
 
 @pytest.mark.parametrize("model", ["SAR", "SEM", "SAC"])
