@@ -316,9 +316,9 @@ def as_weights(
     elif hasattr(obj, "weights") and hasattr(obj, "absent"):  # PeriodWeights, which stands above this module
         raise WeightsError(
             f"{obj!r} holds a W for each period, and one W is needed here. Take that of one period, W.at("
-            f"{obj.periods[-1]}), or use what takes a W by period: zb.fit_durbin, zb.moran, zb.local_moran.",
+            f"{obj.periods[-1]}), or use what takes a W by period: zb.fit_durbin, zb.moran, zb.specification_grid.",
             f"{obj!r}每期各有一个权重矩阵，而此处需要单一的W。请取某一期的W.at({obj.periods[-1]})，"
-            "或用可接受逐期权重的函数：zb.fit_durbin、zb.moran、zb.local_moran。",
+            "或用可接受逐期权重的函数：zb.fit_durbin、zb.moran、zb.specification_grid。",
         )
     else:
         raise WeightsError(
