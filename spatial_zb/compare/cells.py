@@ -47,7 +47,7 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.static import coefficients_of, delta_errors, reached_end
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.certainty import estimated, least_squares
-from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin
+from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin, is_lean_looked_at
 from spatial_zb.models.ml import may_be_unusual, notes_on
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
@@ -248,6 +248,8 @@ def cell_record(cell: SharedCell, moments: Moments, answers: Answers) -> Record 
     k, spatial = len(spec.terms), spatial_values(spec, best)
     errors = np.sqrt(cov.diagonal())
     if spatial and errors[k] > WEAK_SPATIAL_ERROR:
+        return None
+    if spatial and is_lean_looked_at(spec, sample.n_units, sample.observations, float(errors[k])):
         return None
     if _errors_are_unusual(point, moments):
         return None

@@ -40,8 +40,9 @@ from spatial_zb.weights.matrix import Weights
 #: Standard error of ρ or λ from which intervals of indirect effects cover less than 92 % and bias reaches 0.02
 #: (docs/validation/study.md: up to 0.15 both are good; 0.18 gives −0.020 and 89 %, 0.24 −0.031, 0.33 −0.057).
 WEAK_SPATIAL_ERROR = 0.16
-#: Rows of a complete panel up to which the lean of ρ̂ or λ̂ is looked at: that of as many rows is small.
-LEAN_ROWS = 3000
+#: The lean of ρ̂ or λ̂ of a complete panel is looked at from this standard error on (below it bias is at most 0.01:
+#: docs/validation/study_verdicts.csv) and up to so many rows.
+LEAN_ERROR, LEAN_ROWS = 0.1, 3000
 #: The same with random effects, whose bias reaches −0.03 at 0.10 with contiguity and at any error under a dense W
 #: (docs/validation/small_sample.md).
 WEAK_RANDOM_ERROR = 0.09
@@ -90,15 +91,19 @@ def _by_likelihood(fit: Fit, weakest: float) -> list[Note]:
 
 
 def _lean_of_complete(fit: Fit, error: float) -> list[Note]:
-    """What is said of rows that come and go, by the same function: on a complete panel the two estimators are one.
-
-    Fewer units and larger errors are said already, with the same lean.
-    """
-    wanted = len(fit.spec.spatial_terms) == 1 and len(fit.panel.units) > SMALL_N and fit.nobs <= LEAN_ROWS
-    if not (wanted and may_lean(error**2, len(fit.spec.terms))):
+    """What is said of rows that come and go, by the same function; fewer units and larger errors are said already."""
+    if not is_lean_looked_at(fit.spec, len(fit.panel.units), fit.nobs, error):
         return []
     there = build_shape(fit.spec, fit.panel, Lags(fit.weights, fit.weights, fit.weights), ())
     return notes_on_lean(ShapePoint(shape_estimate(there.shape, there.values)))
+
+
+def is_lean_looked_at(spec: DurbinSpec, units: int, rows: int, error: float) -> bool:
+    """Whether a complete panel may have something to say of its lean; ``error``: the standard error of ρ̂ or λ̂."""
+    small = units > SMALL_N and rows <= LEAN_ROWS
+    return (
+        len(spec.spatial_terms) == 1 and small and error > LEAN_ERROR and may_lean(error**2, len(spec.terms))
+    )
 
 
 def _with_random_effects(fit: Fit, weakest: float) -> list[Note]:
