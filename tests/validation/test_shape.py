@@ -86,3 +86,16 @@ def test_the_expansion_tells_the_bias_of_a_small_cell():
     error = np.hypot(np.std(off) / len(off) ** 0.5, np.std(own) / len(own) ** 0.5)
     assert np.mean(own) == pytest.approx(np.mean(off), abs=3 * error)
     assert np.mean(off) < -2 * error
+
+
+def test_many_units_with_lambda_as_the_page_says():
+    """Of 1,000 units: right with independent errors; errors that last move λ of SEM and ρ of SAC by about 0.02."""
+    table = pd.read_csv(FOLDER / "shape_large.csv")
+    assert {tuple(row) for row in table[KEYS[:5]].itertuples(index=False)} == set(shape.many_units())
+    own = table[table["estimator"] == "adjusted score"].set_index(["model", "errors", "parameter"])
+    assert own["no_root"].eq(0).all()
+    iid = own.xs("iid", level="errors")
+    assert iid["bias"].drop("set", level="parameter").abs().max() < 0.005
+    assert iid["coverage"].between(0.92, 0.97).all()
+    for model, moved in (("SEM", "lam"), ("SAC", "rho")):
+        assert 0.015 < own.loc[(model, "AR 0.7", moved), "bias"] < 0.025
