@@ -182,7 +182,7 @@ class Made:
 
     def remarks(self, words: Mapping[str, Text]) -> dict[Text, list[Remark]]:
         """The same, said once what several fits are told alike, by the words for the stage that said it first."""
-        starts = sorted((first, stage) for stage, first in self.began.items())
+        starts = [(first, stage) for stage, first in self.began.items()]  # in the order in which they ran
         found: dict[Text, list[Remark]] = {}
         for remark in remarks(self.warned):
             stage = [stage for first, stage in starts if first <= remark.number][-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from small_study import IDS, TEXT, YEARS, rows, write_study, write_table
 
 import spatial_zb as zb
 from spatial_zb.base.text import Text
+from spatial_zb.pipeline.job import Made
 from spatial_zb.pipeline.running import run
 from spatial_zb.pipeline.stages.models import fit_model
 from spatial_zb.pipeline.words import effect_words, shares_of_one_total
@@ -213,3 +215,12 @@ def test_the_nation_says_what_ties_its_shares_and_names_its_effects():
     facts = {"fixed_effects": "unit + prov*period"}
     assert other_effects(facts, labels) == Text("province × period", "省份×时间")
     assert effect_words("unit + prov*period", labels).zh == "个体、省份×时间固定"
+
+
+def test_a_note_belongs_to_the_stage_that_warned(monkeypatch):
+    """Stages that had nothing to say begin at the same warning as the one that said it."""
+    made = Made(warned=[object(), object()], began={"prepare": 0, "systems": 1, "compare": 1, "maps": 1})
+    told = [SimpleNamespace(number=0), SimpleNamespace(number=1)]
+    monkeypatch.setattr("spatial_zb.pipeline.job.remarks", lambda warned: told)
+    found = made.remarks({name: Text(name, name) for name in made.began})
+    assert {words.en: notes for words, notes in found.items()} == {"prepare": [told[0]], "maps": [told[1]]}
