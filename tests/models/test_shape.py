@@ -31,7 +31,8 @@ from spatial_zb.core.likelihood.shape_covariance import (
 )
 from spatial_zb.effects.static import average_effects_at, effects_gradient
 from spatial_zb.inference.bootstrap import source_of
-from spatial_zb.models.ml import leans
+from spatial_zb.models.ml import lasting_moves, leans
+from spatial_zb.models.notes import correlated_over_time
 from spatial_zb.models.shape import build_shape, fit_shape, read_lags, rows_left_out
 from spatial_zb.weights.periods import neighbours_absent
 
@@ -520,7 +521,7 @@ def test_wide_periods_are_estimated_as_others(uneven, ring, second, monkeypatch,
         np.testing.assert_allclose(fit.params, exact.params, atol=SAME)
         np.testing.assert_allclose(fit.bse.drop("sigma2"), exact.bse.drop("sigma2"), rtol=0.04, err_msg=name)
         assert fit.convergence["probe_error"] > 0
-    assert [note.kind for note in fit.notes].count("correlated_over_time") == 0
+    assert correlated_over_time not in [note.kind for note in fit.notes]
     if model != "SDEM":
         np.testing.assert_allclose(
             spatial_effects(fit).tidy()["estimate"], spatial_effects(exact).tidy()["estimate"], rtol=1e-7
@@ -586,3 +587,20 @@ def test_robust_errors_are_those_of_the_likelihood_where_both_apply(panel, ring)
         for kind in ("sandwich", "cr2", "driscoll_kraay"):
             fit, again = fit_durbin(spec, panel, ring, covariance=kind), fit_shape(design, kind, noted=False)
             np.testing.assert_allclose(again.bse[:-1], fit.bse[:-1], rtol=1e-7, err_msg=f"{model} {kind}")
+
+
+def test_errors_that_last_are_told_beside_lambda(ring):
+    """Units unevenly present, autocorrelation 0.9: said of a model with λ under clustered errors too, not of an SDM."""
+    r, periods = np.random.default_rng(12), 20
+    e = r.normal(size=(periods, n))
+    for t in range(1, periods):
+        e[t] += 0.9 * e[t - 1]
+    table = pd.DataFrame([(u, 2000 + t) for t in range(periods) for u in UNITS], columns=["unit", "year"])
+    x = r.normal(size=len(table))
+    table = table.assign(x=x, y=x + e.ravel())[~(table["unit"].isin(UNITS[:5]) & (table["year"] < 2003))]
+    late = zb.build_panel(table, "unit", "year", units=UNITS, balance="keep")
+    for model, told in (("SEM", 1), ("SAR", 0)):
+        fit = fit_durbin(DurbinSpec("y", ["x"], **MODELS[model]), late, ring, covariance="cr1")
+        said = [note for note in fit.notes if note.kind is lasting_moves]
+        assert len(said) == told
+        assert all("SDM" in str(note) and "λ" in str(note) for note in said)
