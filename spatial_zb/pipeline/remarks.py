@@ -231,12 +231,9 @@ def brief_lines(found: Mapping[Text, Sequence[Remark]], most: int = 8) -> list[T
         return [remark.text for remark in everything]
     lines = []
     for heading, group in found.items():
-        shown = group[:2]
-        more = len(group) - len(shown)
-        en, zh = (
-            "; ".join(remark.brief.en for remark in shown),
-            "；".join(remark.brief.zh for remark in shown),
-        )
+        shown = list(dict.fromkeys(remark.brief for remark in group))[:2]  # alike in brief: once
+        more = sum(remark.brief not in shown for remark in group)
+        en, zh = "; ".join(brief.en for brief in shown), "；".join(brief.zh for brief in shown)
         lines.append(
             Text(
                 f"{heading.en}: {en}" + (f"; and {more} more" if more else "") + ".",
