@@ -104,18 +104,25 @@ class Dense:
                 sizes, axes = np.linalg.eigh(MX[np.ix_(i, i)])
                 root = np.where(sizes > 1e-8, np.abs(sizes) ** -0.5, 0.0)
                 e[i] = axes @ (root * (axes.T @ e[i]))
-        # σ² is at its estimate for each ρ and λ: k_M of a form is taken off
-        forms = {a: (form + form.T) / 2 - np.trace(form) / (self.N - self.r) * M for a, form in forms.items()}
+        # σ² is at its estimate for each ρ and λ: kM of a form is taken off, by CR1 kI
+        center = M if kind == "cr2" else self.I
+        forms = {
+            a: (form + form.T) / 2 - np.trace(form) / (self.N - self.r) * center for a, form in forms.items()
+        }
         own, pairs = np.array([linear[i].T @ e[i] for i in places]), np.zeros((linear.shape[1],) * 2)
         for (s, i), (t, j) in product(enumerate(places), enumerate(places)):
             terms = np.zeros(linear.shape[1])
             for a, form in forms.items():
                 terms[a] = e[i] @ form[np.ix_(i, j)] @ e[j]
+                if s == t and kind == "cr1":  # the mean of errors of equal variances
+                    terms[a] -= (e @ e) / (self.N - self.r) * np.trace(form[np.ix_(i, i)] @ M[np.ix_(i, i)])
             if s == t:
                 own[s] += terms
             else:
                 pairs += 2 * np.outer(terms, terms)
-        return factor * own.T @ own + factor**2 * pairs
+        if kind == "cr1":
+            own -= own.mean(axis=0)
+        return factor * (own.T @ own + pairs)
 
 
 def take_the_sparse_road(monkeypatch):

@@ -100,6 +100,37 @@ def row_clusters(
     return RowClusters(rows, roots, shared, V, back)
 
 
+#: By the place of a score: Y (n, n) of products of errors of two units or, of m probes v = ±1, Yv/√m (n, m); Y_ii and what
+#: is taken off it, as one column or by probe.
+UnitPairs = dict[int, tuple[Array, Array, Array]]
+
+
+def unit_meat(sums: Array, found: UnitPairs, factor: float, usual: bool) -> Array:
+    """Ω of scores Σ_i s̃_i + Σ_{i≠j} Y_ij, s̃_i = s_i + Y_ii, of independent units: Σ_i s̃_i s̃_i' + 2 Σ_{i≠j} Y_ij Y_ij'.
+
+    ``sums`` s_i (n, c) are filled. ``factor`` n/(n − 1) counts twice for pairs; ``usual``: once, and s̃_i less their mean.
+    """
+    pairs, left = np.zeros((2, sums.shape[1], sums.shape[1]))
+    for one, (Y, own, less) in found.items():
+        sums[:, one] += (own - less).mean(axis=1)
+        for two, (
+            X,
+            other,
+            also,
+        ) in found.items():  # probes leave noise in products of diagonals: its mean is taken off
+            pairs[one, two] = np.vdot(Y, X) - own.mean(axis=1) @ other.mean(axis=1) + _noise(own, other)
+            left[one, two] = _noise(own - less, other - also)
+    sums -= sums.mean(axis=0) if usual else 0
+    return np.asarray(factor * (sums.T @ sums - left) + 2 * (factor if usual else factor**2) * pairs)
+
+
+def _noise(one: Array, two: Array) -> float:
+    """Sum over units of the covariance of two means over probes (n, m); zero of exact numbers (m = 1)."""
+    m = one.shape[1]
+    off = (one - one.mean(axis=1, keepdims=True)) * (two - two.mean(axis=1, keepdims=True))
+    return float(off.sum()) / (m * (m - 1)) if m > 1 else 0.0
+
+
 def _orthonormal(X: Array) -> tuple[Array, Array]:
     """An orthonormal basis of columns that may be collinear or zero, and what takes coefficients of them to its own."""
     scale = np.sqrt((X**2).sum(axis=0))

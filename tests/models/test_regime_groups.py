@@ -386,7 +386,7 @@ def slow_fit(panel: zb.Panel, parts: list, dummies: np.ndarray, own: list | None
     ]
     variance[9:12, 9:12] += more
     K = [(a + a.T) / 2 for a in (s2 * form for form in forms[9:12])]
-    K = [a - np.trace(a) / free * M for a in K]
+    K = [a - np.trace(a) / free * np.eye(len(a)) for a in K]
     n = len(np.unique(unit))
     sums = np.zeros((n, 12))
     pairs = np.zeros((12, 12))
@@ -402,9 +402,12 @@ def slow_fit(panel: zb.Panel, parts: list, dummies: np.ndarray, own: list | None
     for i in range(n):
         sums[i] = linear[unit == i, :12].T @ e[unit == i]
         sums[i, 9:] += Y[:, i, i]
+        own = np.ix_(unit == i, unit == i)
+        sums[i, 9:] -= [s2 * np.trace(a[own] @ M[own]) for a in K]
+    sums -= sums.mean(axis=0)
     f = n / (n - 1)
     for a, b in np.ndindex(3, 3):
-        pairs[9 + a, 9 + b] = 2 * f**2 * (np.sum(Y[a] * Y[b]) - np.sum(np.diag(Y[a]) * np.diag(Y[b])))
+        pairs[9 + a, 9 + b] = 2 * f * (np.sum(Y[a] * Y[b]) - np.sum(np.diag(Y[a]) * np.diag(Y[b])))
     one = H[:12, :12] - np.outer(H[:12, 12], H[12, :12]) / H[12, 12]
     bread = np.linalg.inv(one)
     whole = np.linalg.inv(H)
@@ -452,7 +455,7 @@ def test_rho_by_regime_of_any_shape_is_the_dense_score(panel, W, case):
 @pytest.mark.parametrize("effects", ["unit", "two_way"])
 def test_the_two_roads_are_one_on_complete_panels(panel, effects, normalisation):
     W = ring_with_chords(N, normalisation)
-    for covariance in ("information", "cr2", "driscoll_kraay"):
+    for covariance in ("information", "cr1", "cr2", "driscoll_kraay"):
         fast = zb.fit_durbin(spec(effects), panel, W, covariance=covariance)
         lags = read_lags(spec(effects), panel, W, None, None)
         general = fit_regime_rows(spec(effects), panel, lags, (), covariance, None)

@@ -13,6 +13,8 @@ panels with a constant row-normalised W, F maps BD into itself: Ω is the expect
 
 Clustered by unit: ψ_ρ = η'ε + ε'Kε, K = sym(MFM) − tr(MF)/(N − r) M, so that with Y_ij = e_i'K_ij e_j
 Ω = Σ_i s_i s_i' + 2 Σ_{i≠j} Y_ij Y_ij',  s_i = (linear parts)_i'e_i + Y_ii.
+CR1 is that of complete panels (:func:`spatial_zb.core.likelihood.covariance.unit_meat`): K = sym(MFM) − tr(MF)/(N − r) I,
+and s_i less σ̂²tr(K_ii M_ii) and their mean.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.covariance import (
@@ -38,7 +40,7 @@ from spatial_zb.core.likelihood.shape import AT_ONCE, Filtered, ShapeEstimate, S
 from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, ShapeTraces, between_units
 from spatial_zb.core.logdet.factors import random_signs
 from spatial_zb.core.transforms import EffectSpace
-from spatial_zb.core.unit_rows import RowClusters, row_clusters
+from spatial_zb.core.unit_rows import RowClusters, UnitPairs, row_clusters, unit_meat
 
 #: Probes of traces of the second order where filters are not dense.
 PROBES = 96
@@ -366,54 +368,47 @@ def clusters_at(point: ShapePoint) -> RowClusters:
     return row_clusters(point.found.score.shape.unit, np.column_stack([point.BZ, mean * some]), U, C)
 
 
-def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
+def cluster_meat(point: ShapePoint, errors: Array, factor: float, usual: bool = False) -> Array:
     """Ω of (δ, ρ, λ), (k + 2, k + 2), clustered by unit, σ² concentrated out.
 
     ``errors`` (N,) are residuals or, for CR2, e*; ``factor`` is n/(n − 1) for residuals, once for sums and twice for pairs.
+    ``usual``: CR1 as complete panels have it, own terms less their means under equal variances, ``factor`` once.
     """
     size, s2, shape = point.rho.stop + 1, point.found.sigma2, point.found.score.shape
     units, number = np.unique(shape.unit, return_inverse=True)
-    n = len(units)
-    sums, out = np.zeros((n, size)), np.zeros((size, size))
+    sums = np.zeros((len(units), size))
     np.add.at(sums, number, np.column_stack([point.BZ, point.mean, np.zeros(len(errors))]) * errors[:, None])
-    if not shape.few:
-        images, signs = _probed_pairs(point, errors)
-        own = {name: (signs * image).mean(axis=1) for name, image in images.items()}
-        for name, diagonal in own.items():
-            sums[:, point.places[name]] += diagonal
-        out += factor * sums.T @ sums
-        for a, b in product(images, images):
-            # Probes leave noise in the diagonals: their product is taken less the mean of that.
-            off = (signs * images[a] - own[a][:, None]) * (signs * images[b] - own[b][:, None])
-            noise = float(off.sum()) / (PAIR_PROBES * (PAIR_PROBES - 1))
-            pairs = float((images[a] * images[b]).sum(axis=0).mean() - own[a] @ own[b]) + noise
-            out[point.places[a], point.places[b]] += 2 * factor**2 * pairs - factor * noise
-        return out / s2**2
-    between = {
-        point.places[name]: between_units(form, errors, number, shape.free)
-        for name, form in point.forms.items()
-    }
-    for place, Y in between.items():
-        sums[:, place] += Y.diagonal()
-    out += factor * sums.T @ sums
-    for (one, Y), (two, X) in product(between.items(), between.items()):
-        out[one, two] += 2 * factor**2 * (float(np.vdot(Y, X)) - float(Y.diagonal() @ X.diagonal()))
-    return out / s2**2
+    found = (_pairs if shape.few else _probed_pairs)(point, errors, number, usual)
+    return unit_meat(sums, found, factor, usual) / s2**2
 
 
-def _probed_pairs(point: ShapePoint, errors: Array) -> tuple[dict[str, Array], Array]:
-    """Yv of ±1 probes v (n, m) for F and H, Y = E'(sym(MXM) − kM)E, E the residuals in a column for each unit; and v."""
-    found, t = point.found, point.traces
-    units, number = np.unique(found.score.shape.unit, return_inverse=True)
-    signs = random_signs(np.random.default_rng(n := len(units)), (n, PAIR_PROBES))
-    u = found.at.off(errors[:, None] * signs[number])
-    out = {}
+def _pairs(point: ShapePoint, errors: Array, number: NDArray[np.intp], usual: bool) -> UnitPairs:
+    free, s2, out = point.found.score.shape.free, point.found.sigma2, {}
+    for name, form in point.forms.items():
+        Y = between_units(form, errors, number, free, usual)
+        less = s2 * form.own_means(number, free) if usual else np.zeros(len(Y))
+        out[point.places[name]] = Y, np.column_stack([Y.diagonal()]), np.column_stack([less])
+    return out
+
+
+def _probed_pairs(point: ShapePoint, errors: Array, number: NDArray[np.intp], usual: bool) -> UnitPairs:
+    """Y_ii and the means by probe (n, m); means take M_ij of two units for zero."""
+    at, t, rng = point.found.at, point.traces, np.random.default_rng(n := int(number.max()) + 1)
+    signs, out = random_signs(rng, (n, PAIR_PROBES)), {}
+    rows = [random_signs(rng, (len(errors), PAIR_PROBES))] if usual else []
     for name in point.names:
-        k = (t.f if name == "rho" else t.h) / found.score.shape.free
-        image = found.at.off(point.ahead(name, u) + point.back(name, u)) / 2 - k * u
-        out[name] = np.zeros((n, PAIR_PROBES))
-        np.add.at(out[name], number, errors[:, None] * image)
-    return out, signs
+        k, found = (
+            (t.f if name == "rho" else t.h) / point.found.score.shape.free,
+            np.zeros((2, n, PAIR_PROBES)),
+        )
+        for to, w, of_errors in zip(
+            found, [errors[:, None] * signs[number], *rows], (True, False), strict=False
+        ):
+            u = at.off(w)
+            image = at.off(point.ahead(name, u) + point.back(name, u)) / 2 - k * (w if usual else u)
+            np.add.at(to, number, (errors[:, None] if of_errors else point.found.sigma2 * u) * image)
+        out[point.places[name]] = found[0] / PAIR_PROBES**0.5, signs * found[0], found[1]
+    return out
 
 
 def clustered_covariance(point: ShapePoint, leverage: bool) -> tuple[Array, bool]:
@@ -421,7 +416,8 @@ def clustered_covariance(point: ShapePoint, leverage: bool) -> tuple[Array, bool
     shape, e = point.found.score.shape, point.found.e
     on = point.active[:-1]
     n, inner = len(np.unique(shape.unit)), np.ix_(on, on)
-    meat = cluster_meat(point, *((clusters_at(point).adjusted(e), 1.0) if leverage else (e, n / (n - 1))))
+    errors, factor = (clusters_at(point).adjusted(e), 1.0) if leverage else (e, n / (n - 1))
+    meat = cluster_meat(point, errors, factor, usual=not leverage)
     cov = np.full((len(on) + 1, len(on) + 1), np.nan)
     cov[:-1, :-1], found = sandwiched(concentrated(point.derivative)[inner], meat[inner])
     return cov, found

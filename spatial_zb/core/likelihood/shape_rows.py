@@ -300,6 +300,16 @@ class DenseForm:
         out[:, r:], out[r:, :r] = self.space.onto(self.XC), (self.space.U.T @ self.XtC).T
         return out
 
+    def own_means(self, number: NDArray[np.intp], free: int) -> Array:
+        """tr((MXM − kI)_ii M_ii) of every unit i (n,), k = tr(MX)/(N − r); ``number`` (N,) of the units."""
+        C, k = self.space.full, self.trace / free
+        places = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+        back, after, out = self.times(C, turned=True), self.times(C) - C @ self.inner, np.zeros(len(places))
+        for i, rows in enumerate(places):
+            X = np.diag(self.diagonal[rows] - k) - C[rows] @ back[rows].T - after[rows] @ C[rows].T
+            out[i] = np.trace(X) - np.vdot(X @ C[rows], C[rows])
+        return out
+
     def product(self, other: DenseForm, left: bool, right: bool) -> tuple[float, float]:
         """tr(XY) and its part in the effects tr(PXY); X' for X when ``left``, Y' for Y when ``right``."""
         whole = part = 0.0
@@ -414,8 +424,8 @@ def moved_effects(V: sparse.csr_array, effects: EffectSpace, dense: bool) -> Bor
     return BorderedPencil(once, Bordered(sparse.csc_array(VU.T @ VU), VU.T @ VC, VC.T @ VC))
 
 
-def between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int) -> Array:
-    """Y (n, n) of sym(MXM) − kM, X = F or H, k = tr(MX)/(N − r)."""
+def between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int, usual: bool) -> Array:
+    """Y (n, n) of sym(MXM) − kM, X = F or H, k = tr(MX)/(N − r); of sym(MXM) − kI where ``usual``."""
     n, r, c = int(number.max()) + 1, form.space.own, form.C.shape[1]
     columns, values = form.space.columns, form.space.values
     straight = np.zeros((n, n))
@@ -435,4 +445,4 @@ def between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int
     onto, ahead, behind = np.concatenate([own[..., :r], shared], axis=2)
     Y = straight - onto @ behind.T - ahead @ onto.T + onto @ form.inner @ onto.T
     squares = np.bincount(number, weights=e**2, minlength=n)
-    return (Y + Y.T) / 2 - form.trace / free * (np.diag(squares) - onto @ onto.T)
+    return (Y + Y.T) / 2 - form.trace / free * (np.diag(squares) - (0 if usual else onto @ onto.T))
