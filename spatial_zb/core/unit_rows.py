@@ -21,7 +21,7 @@ from spatial_zb.core.clusters import COLLINEAR, LEAST_SEEN, NOTHING_LEFT
 
 #: A column whose squares off its mean are below this share of the others is constant.
 CONSTANT = 1e-12
-#: Units whose rows are solved for at a time.
+#: Units whose rows are worked on at a time.
 TOGETHER = 16
 
 
@@ -265,9 +265,15 @@ class RowErrors:
 
     def overlaps(self) -> Array:
         """Σ of squares of M_ij (n, n): what units' variances have to do with each other's residuals."""
-        flat = np.einsum("isc,isd->icd", self.Q, self.Q).reshape(self.n, -1)
-        out = flat @ flat.T  # Q'Q of one unit with that of another
-        out[np.diag_indices(self.n)] = (self.M**2).sum(axis=(1, 2))
+        (n, T, c), out = self.Q.shape, np.empty((self.n, self.n))
+        if c <= T:
+            flat = (np.swapaxes(self.Q, 1, 2) @ self.Q).reshape(n, -1)
+            out[:] = flat @ flat.T  # Q'Q of one unit with that of another
+        rows, step = self.Q.reshape(n * T, c), TOGETHER
+        for first in range(0, n if c > T else 0, step):
+            some = (rows[first * T : (first + step) * T] @ rows.T) ** 2
+            out[first : first + step] = some.reshape(-1, T, n, T).sum(axis=(1, 3))
+        out[np.diag_indices(n)] = (self.M**2).sum(axis=(1, 2))
         return out
 
     @property

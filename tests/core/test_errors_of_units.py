@@ -13,6 +13,7 @@ from scipy import linalg, sparse, stats
 from spatial_zb.core.likelihood import errors as core
 from spatial_zb.core.likelihood import tests
 from spatial_zb.core.transforms import demean
+from spatial_zb.core.unit_rows import RowErrors
 
 EFFECTS = ["none", "unit", "time", "two_way"]
 #: Both sides are the same closed form up to rounding.
@@ -246,3 +247,14 @@ def test_dependence_keeps_its_level_under_slow_errors_and_sees_a_factor() -> Non
         rejects.append(np.mean(np.array(p) <= 0.05))
     assert rejects[0] <= 0.13  # three binomial errors above 5 %
     assert rejects[1] >= 0.6
+
+
+@pytest.mark.parametrize("shared", [2, 6])
+def test_overlaps_of_uneven_units_by_loops(shared: int) -> None:
+    """Σ of squares of M_ij, whether units or the columns that they share are the more."""
+    r, n, rows = np.random.default_rng(4), 21, 4
+    Q, A = r.normal(size=(n, rows, shared)), np.stack([np.eye(rows)] * n)
+    when = np.tile(np.arange(rows), (n, 1))
+    errors = RowErrors(r.normal(size=(n, rows)), when, A, Q, rows, False, np.arange(n))
+    slow = [[((A[i] * (i == j) - Q[i] @ Q[j].T) ** 2).sum() for j in range(n)] for i in range(n)]
+    np.testing.assert_allclose(errors.overlaps(), slow, rtol=1e-12)
