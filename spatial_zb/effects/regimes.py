@@ -24,10 +24,7 @@ from scipy import linalg, sparse
 from spatial_zb.base.arguments import Rng, alpha_of, check_draws, random_generator, renamed
 from spatial_zb.base.errors import (
     ConvergenceError,
-    DataError,
     SpecificationError,
-    listed,
-    listed_zh,
     not_one_of,
 )
 from spatial_zb.base.notes import Note, about, tell
@@ -41,6 +38,7 @@ from spatial_zb.effects.static import (
     law_of_parameters,
     log_variances,
     no_periods,
+    place_of,
     refuse_without_effects,
     rows_of_period,
 )
@@ -160,11 +158,7 @@ def regime_effects_of_periods(fit: Fit, method: Method, alpha: float) -> Effects
 
 def regime_effect_matrix(fit: Fit, term: str, period: int | None) -> pd.DataFrame:
     """The whole matrix E_k (n, n), of one ``period`` where W or units change between periods."""
-    if term not in fit.spec.x:
-        raise DataError(
-            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
-            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
-        )
+    k = place_of(fit, term)
     units, at = fit.panel.units, 0
     if isinstance(fit.design, ShapeDesign):
         units = rows_of_period(fit, period).units
@@ -173,7 +167,6 @@ def regime_effect_matrix(fit: Fit, term: str, period: int | None) -> pd.DataFram
     regimes = block.regimes
     refuse_without_effects(fit, _reason(fit, regimes))
     values, where = fit.params.to_numpy(), _positions(fit)
-    k = fit.spec.x.index(term)
     beta, theta = _pick(values, where[k, 0]), _pick(values, where[k, 1])
     impulse = np.diag(beta[regimes.regime]) + theta[regimes.regime][:, None] * block.lagged.toarray()
     return pd.DataFrame(regimes.solver(_rho(fit, values))[0](impulse), index=units, columns=units)
@@ -211,13 +204,9 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
             f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).",
             f"{fit!r}只有一个区制：请在DurbinSpec(regimes=...)中指定列。",
         )
-    if term not in fit.spec.x:
-        raise DataError(
-            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
-            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
-        )
+    k = place_of(fit, term)
     blocks, values, groups = _blocks(fit), fit.params.to_numpy(), len(fit.convergence.regimes)
-    where = _positions(fit)[fit.spec.x.index(term)]  # (β or θ, regime)
+    where = _positions(fit)[k]  # (β or θ, regime)
     picked, (m, slopes) = _pick(values, where), _multipliers(fit, blocks, values)
     gradient = np.zeros((groups, groups, len(values)))
     for lag, s in np.argwhere(where >= 0):  # linear in β and θ; a common coefficient is that of every regime

@@ -169,7 +169,7 @@ def period_effect_matrix(fit: Fit, term: str, period: int | None) -> pd.DataFram
         No period, or one that the fit has not.
     """
     at, (beta, theta, rho) = rows_of_period(fit, period), coefficients(fit, fit.params.to_numpy())
-    k = _regressor(fit, term)
+    k = place_of(fit, term)
     refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
     impulse = beta[k] * np.eye(len(at.units)) + theta[k] * at.Wx.toarray()
     if fit.spec.lag_y:
@@ -217,7 +217,8 @@ def last_period(fit: Fit | SystemFit) -> int | None:
     return fit.panel.periods[-1] if fit.design.shape_facts else None
 
 
-def _regressor(fit: Fit, term: str) -> int:
+def place_of(fit: Fit, term: str) -> int:
+    """The place of a variable among the regressors of a fit; :class:`DataError` for one that it does not have."""
     if term not in fit.spec.regressors:
         raise DataError(
             f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.",
@@ -228,7 +229,7 @@ def _regressor(fit: Fit, term: str) -> int:
 
 def static_effect_matrix(fit: Fit, term: str, long_run: tuple[float, float] | None = None) -> pd.DataFrame:
     """E_k (n × n) of one equation without regimes; ``long_run``: (τ, ρ + η) of a lasting change instead."""
-    k = _regressor(fit, term)
+    k = place_of(fit, term)
     if long_run is None:
         refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())

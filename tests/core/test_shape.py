@@ -398,6 +398,14 @@ def test_pairs_of_units_from_probes_are_those_of_dense_blocks(model, monkeypatch
     monkeypatch.setattr(shape_covariance, "random_signs", lambda _, size: signs if size[0] == 9 else draws)
     monkeypatch.setattr(shape_covariance, "PAIR_PROBES", 512)
     point.found.score.shape.__dict__["few"] = False
+    number = np.unique(shape.unit, return_inverse=True)[1]
+    known, drawn = (
+        way(point, e, number, False) for way in (shape_covariance._pairs, shape_covariance._probed_pairs)
+    )
+    for place, (Y, own, _) in known.items():
+        np.testing.assert_allclose(drawn[place][1].mean(axis=1), own[:, 0], atol=1e-12 * np.abs(Y).max())
+        for other, (X, *_) in known.items():
+            assert np.vdot(drawn[place][0], drawn[other][0]) == pytest.approx(np.vdot(Y, X), rel=1e-9)
     np.testing.assert_allclose(
         cluster_meat(point, e, 9 / 8), exact, rtol=0.01, atol=0.01 * np.abs(exact).max()
     )

@@ -519,7 +519,8 @@ def test_wide_periods_are_estimated_as_others(uneven, ring, second, monkeypatch,
     for name, exact in dense.items():
         fit = fit_durbin(spec, uneven, ring, covariance=name, **own)
         np.testing.assert_allclose(fit.params, exact.params, atol=SAME)
-        np.testing.assert_allclose(fit.bse.drop("sigma2"), exact.bse.drop("sigma2"), rtol=0.04, err_msg=name)
+        rtol = 0.01 if name in ("cr1", "cr2") else 1e-7  # pairs of units are summed by probes
+        np.testing.assert_allclose(fit.bse.drop("sigma2"), exact.bse.drop("sigma2"), rtol=rtol, err_msg=name)
         assert fit.convergence["probe_error"] > 0
     assert correlated_over_time not in [note.kind for note in fit.notes]
     if model != "SDEM":

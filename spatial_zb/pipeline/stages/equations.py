@@ -128,12 +128,12 @@ def _model_verdicts(job: Job, model: Model, columns: Sequence[Column]) -> list[V
         said.setdefault(_model_verdict(job, model, column, None), []).append(column)
     groups: list[list[Column]] = []
     for alike in said.values():
-        together = _model_verdict(job, model, alike[0], _place(job, model, alike))
+        together = _model_verdict(job, model, alike[0], _place(job, alike))
         groups += [alike] if len(together.en.split()) <= LONGEST else [[column] for column in alike]
     found = []
     for k, group in enumerate(groups):
         text, label = (
-            _model_verdict(job, model, group[0], _place(job, model, group)),
+            _model_verdict(job, model, group[0], _place(job, group)),
             _label(job, model, group),
         )
         if label is not None:
@@ -142,7 +142,7 @@ def _model_verdicts(job: Job, model: Model, columns: Sequence[Column]) -> list[V
     return found
 
 
-def _place(job: Job, model: Model, columns: Sequence[Column]) -> Text | None:
+def _place(job: Job, columns: Sequence[Column]) -> Text | None:
     """The samples of which a sentence is true; None for the main one."""
     samples = dict.fromkeys(c.sample for c in columns)
     if set(samples) == {job.study.main_sample}:

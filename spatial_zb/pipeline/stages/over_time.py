@@ -58,7 +58,7 @@ def write_over_time(job: Job, system: System, facts: Mapping[str, str], fit: Sys
     notes = [*sample_notes(job, sample), *prepared.sources]
     job.table(
         partial(layouts.regression_table, [(Text("FIML, adjusted", "FIML（校正）"), fit)]),
-        TableLook(title=title, key=stem, notes=[persistence_words(fit, names), *notes], words=words | names),
+        TableLook(title=title, key=stem, notes=[persistence_words(fit), *notes], words=words | names),
         choices,
     )
     tests = _tests(job, system, facts, fit)
@@ -212,7 +212,7 @@ def _shock_map(rows: pd.DataFrame, polygons: Any, look: Look) -> Drawing:
 # Words ----------------------------------------------------------------------------------------------------
 
 
-def persistence_words(fit: SystemFit, names: Mapping[str, Text]) -> Text:
+def persistence_words(fit: SystemFit) -> Text:
     """What an estimate with lags in time rests on, below its table."""
     if not fit.converged:
         return Text("Not converged: nothing is claimed.", "未收敛，不作任何结论。")

@@ -49,7 +49,6 @@ SERIES_WORDS = {
 TRUTH = Text("True value", "真实值")
 SIMULATED = Text("Simulated data.", "模拟数据。")
 REFERENCE = Text("Simulated data. Dashed: nominal value.", "模拟数据。虚线：名义值。")
-PROBABILITY = Text("Posterior probability", "后验概率")
 EACH_CELL = Text(
     "Numbers are posterior probabilities (%); they sum to 100.", "数字为后验概率（%），合计为100。"
 )

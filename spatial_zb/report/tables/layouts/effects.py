@@ -127,7 +127,7 @@ def effects_table(
     said += degrees_note(
         group.values() if known else () for (_, group), known in zip(groups, solved, strict=True)
     )
-    said += _draws_notes([header for header, _ in groups], facts, style)
+    said += _draws_notes([header for header, _ in groups], facts)
     said += [reason_note(h, why.text) for (h, _), why in zip(groups, reasons, strict=True) if why is not None]
     lost = [not ok and why is None for ok, why in zip(solved, reasons, strict=True)]
     said += [NOT_CONVERGED] if any(lost) else []
@@ -328,7 +328,7 @@ SETS = Text(
 )
 
 
-def _draws_notes(headers: Sequence[Text], facts: Sequence[Mapping], style: TableStyle) -> list[Text]:
+def _draws_notes(headers: Sequence[Text], facts: Sequence[Mapping]) -> list[Text]:
     """Which share of the draws has no effects and is not among those that errors come from."""
     shares = [real(row.get("outside", 0.0)) for row in facts]
     some = [(h, f"{100 * share:.1f}") for h, share in zip(headers, shares, strict=True) if share > 0]
