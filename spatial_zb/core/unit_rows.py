@@ -113,11 +113,8 @@ def unit_meat(sums: Array, found: UnitPairs, factor: float, usual: bool) -> Arra
     pairs, left = np.zeros((2, sums.shape[1], sums.shape[1]))
     for one, (Y, own, less) in found.items():
         sums[:, one] += (own - less).mean(axis=1)
-        for two, (
-            X,
-            other,
-            also,
-        ) in found.items():  # probes leave noise in products of diagonals: its mean is taken off
+        for two, (X, other, also) in found.items():
+            # probes leave noise in products of diagonals: its mean is taken off
             pairs[one, two] = np.vdot(Y, X) - own.mean(axis=1) @ other.mean(axis=1) + _noise(own, other)
             left[one, two] = _noise(own - less, other - also)
     sums -= sums.mean(axis=0) if usual else 0
