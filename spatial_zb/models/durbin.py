@@ -225,9 +225,9 @@ def fit_durbin(
     Raises
     ------
     SpecificationError
-        Unknown option; time effects with W not row-normalised under ``lee_yu``, ``gmm`` or ``robust_score``; ρ not
-        identified; endogenous regressors without ``gmm``; ``gmm`` with random effects; too few instruments;
-        ``robust_score`` with random effects, lags in time or regimes.
+        Unknown option; time effects with W not row-normalised and lags in time, λ by ``gmm`` or ``direct``, or
+        ``robust_score``; ρ not identified; endogenous regressors without ``gmm``; ``gmm`` with random effects; too few
+        instruments; ``robust_score`` with random effects, lags in time or regimes.
     DataError
         Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
     AlignmentError
