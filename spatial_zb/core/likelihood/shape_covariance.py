@@ -397,16 +397,12 @@ def _probed_pairs(point: ShapePoint, errors: Array, number: NDArray[np.intp], us
     signs, out = random_signs(rng, (n, PAIR_PROBES)), {}
     rows = [random_signs(rng, (len(errors), PAIR_PROBES))] if usual else []
     for name in point.names:
-        k, found = (
-            (t.f if name == "rho" else t.h) / point.found.score.shape.free,
-            np.zeros((2, n, PAIR_PROBES)),
-        )
-        for to, w, of_errors in zip(
-            found, [errors[:, None] * signs[number], *rows], (True, False), strict=False
-        ):
+        k = (t.f if name == "rho" else t.h) / point.found.score.shape.free
+        found = np.zeros((2, n, PAIR_PROBES))
+        for which, w in enumerate([errors[:, None] * signs[number], *rows]):  # products; their means
             u = at.off(w)
             image = at.off(point.ahead(name, u) + point.back(name, u)) / 2 - k * (w if usual else u)
-            np.add.at(to, number, (errors[:, None] if of_errors else point.found.sigma2 * u) * image)
+            np.add.at(found[which], number, (point.found.sigma2 * u if which else errors[:, None]) * image)
         out[point.places[name]] = found[0] / PAIR_PROBES**0.5, signs * found[0], found[1]
     return out
 
