@@ -396,3 +396,8 @@ def lower_factor(A: Array) -> Array:
         values, vectors = linalg.eigh(A)
         kept = np.maximum(values, len(A) * np.finfo(float).eps * values[-1]) ** 0.5
         return np.asarray(linalg.qr((vectors * kept).T, mode="r")[0].T)
+
+
+def varies(before: Array, after: Array) -> NDArray[np.bool_]:
+    """(k,) which columns of (T, n, k) still vary after a transform."""
+    return np.asarray(np.abs(after).max(axis=(0, 1)) > 1e-9 * np.abs(before).max(axis=(0, 1)))

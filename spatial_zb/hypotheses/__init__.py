@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from scipy import sparse
@@ -53,7 +53,7 @@ def diagnose(
     spec: DurbinSpec,
     panel: Panel,
     W: Any,
-    estimator: Likelihood = "lee_yu",
+    estimator: Likelihood | Literal["adjusted_score"] = "lee_yu",
     *,
     W_x: Any = None,
     W_error: Any = None,
@@ -79,7 +79,8 @@ def diagnose(
         The panel and the weights of its units, matched by id.
     estimator
         The likelihood of the Wald, LR and score tests: ``"lee_yu"`` or ``"direct"``. Panels of any shape (units that come
-        and go, a W by period or for a lag of its own, any effects) have the adjusted score instead.
+        and go, a W by period or for a lag of its own, any effects) have ``"adjusted_score"``, which may be asked for
+        elsewhere: with time effects it needs no W whose rows sum to one.
     W_x, W_error
         Weights of the lags of x and of the error, where they are not W.
     replicates
@@ -132,14 +133,15 @@ def make_case(
     spec: DurbinSpec,
     panel: Panel,
     W: Any,
-    estimator: Likelihood,
+    estimator: Likelihood | Literal["adjusted_score"],
     rng: Rng = None,
     W_x: Any = None,
     W_error: Any = None,
 ) -> Case:
     """Align and check what :func:`spatial_zb.diagnose` was given."""
-    if estimator not in get_args(Likelihood):
-        raise not_one_of("estimator", estimator, get_args(Likelihood))
+    known = *get_args(Likelihood), "adjusted_score"
+    if estimator not in known:
+        raise not_one_of("estimator", estimator, known)
     if spec.endog:
         raise SpecificationError(
             f"The chain tests models whose regressors are exogenous; {listed(spec.endog)} are not. Drop them, or "
@@ -164,11 +166,16 @@ def make_case(
     every = replace(plain, lag_y=True, lag_x=spec.lag_x or spec.x, lag_error=True)  # what the chain compares
     lags = read_lags(every, panel, W, W_x, W_error)
     reasons = reasons_for_shape(every, panel, lags)
-    if set(reasons) - {"rows of W"}:
-        if estimator != "lee_yu":
+    if estimator == "adjusted_score" or set(reasons) - {"rows of W"}:
+        if estimator == "direct":
             raise SpecificationError(
                 'The chain of a panel of this shape is by the adjusted score: leave estimator="direct" out.',
                 '此形态面板的检验链用调整得分：请去掉estimator="direct"。',
+            )
+        if spec.fixed_effects == "random" and not set(reasons) - {"rows of W"}:
+            raise SpecificationError(
+                'Random effects have no adjusted score: leave estimator="adjusted_score" out.',
+                '随机效应没有调整得分：请去掉estimator="adjusted_score"。',
             )
         if spec.fixed_effects == "random":
             why = [REASONS[name] for name in reasons]
@@ -180,7 +187,7 @@ def make_case(
                 '要检验固定效应模型，请设fixed_effects="unit"；或只取各期齐全的地区（panel.select）和一个W。',
             )
         made = build_shape(plain, panel, lags, reasons)
-        return ShapeCase(spec, estimator, made, seed, lags=lags, reasons=reasons)
+        return ShapeCase(spec, "lee_yu", made, seed, lags=lags, reasons=reasons)
     return Case(spec, estimator, build_design(plain, panel, lags.one), seed)
 
 

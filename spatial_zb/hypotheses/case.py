@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from spatial_zb.base.errors import ConvergenceError, SpatialZbError, SpatialZbWarning, SpecificationError
@@ -25,6 +24,7 @@ from spatial_zb.core.transforms import (
     demean,
     spatial_lag,
     transformed_sample,
+    varies,
 )
 from spatial_zb.core.unit_rows import RowErrors
 from spatial_zb.data.panel import Panel
@@ -335,7 +335,13 @@ class Case:
 
     def fitted(self, spec: DurbinSpec, estimator: Likelihood) -> Fit:
         """By likelihood: these tests know no adjusted score."""
-        check_weights(spec, self.weights, estimator)
+        try:
+            check_weights(spec, self.weights, estimator)
+        except SpecificationError as error:
+            raise SpecificationError(
+                f'{error} diagnose(..., estimator="adjusted_score") tests it as it is.',
+                f'{error.zh}diagnose(..., estimator="adjusted_score")可直接检验。',
+            ) from error
         return fit_durbin(spec, self.panel, self.weights, estimator=estimator)
 
     def redrawn(self, y: Array) -> Case:
@@ -411,11 +417,6 @@ def converged(fit: Fit) -> Fit:
 def quiet_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
     """A converged fit, in silence."""
     return converged(highest_fit(case, spec, estimator))
-
-
-def varies(before: Array, after: Array) -> NDArray[np.bool_]:
-    """(k,) which columns of (T, n, k) still vary after a transform."""
-    return np.abs(after).max(axis=(0, 1)) > 1e-9 * np.abs(before).max(axis=(0, 1))
 
 
 # --- rows

@@ -34,8 +34,8 @@ from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws import SPECTRAL_UNITS
 from spatial_zb.core.random.tests import swamy_arora
-from spatial_zb.core.transforms import demean, spatial_lag
-from spatial_zb.hypotheses.case import Case, Step, attempt, highest_fit, varies
+from spatial_zb.core.transforms import demean, spatial_lag, varies
+from spatial_zb.hypotheses.case import Case, Step, attempt, highest_fit
 from spatial_zb.hypotheses.over_time import SERIAL
 from spatial_zb.hypotheses.panel import (
     VARIANCES,

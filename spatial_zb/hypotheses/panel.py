@@ -15,8 +15,8 @@ from spatial_zb.core import Array, f_tail
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.errors import autocorrelation, tied_variances, variances_by_place, within
 from spatial_zb.core.likelihood.errors import dependence as between_units
-from spatial_zb.core.transforms import FixedEffects, condition_number, demean, variance_inflation
-from spatial_zb.hypotheses.case import Case, Step, chi2_row, normal_row, quiet_design, t_row, varies
+from spatial_zb.core.transforms import FixedEffects, condition_number, demean, variance_inflation, varies
+from spatial_zb.hypotheses.case import Case, Step, chi2_row, normal_row, quiet_design, t_row
 from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
 from spatial_zb.hypotheses.over_time import SERIAL, serial_rows
 from spatial_zb.models.design import Design, stacked

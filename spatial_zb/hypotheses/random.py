@@ -37,7 +37,7 @@ from spatial_zb.core.random.tests import (
     random_effects_ml,
     rotated,
 )
-from spatial_zb.core.transforms import FixedEffects, demean, orthogonal_base, spatial_lag
+from spatial_zb.core.transforms import FixedEffects, demean, orthogonal_base, spatial_lag, varies
 from spatial_zb.hypotheses.case import (
     Case,
     Step,
@@ -45,7 +45,6 @@ from spatial_zb.hypotheses.case import (
     normal_row,
     quiet_design,
     quiet_fit,
-    varies,
 )
 from spatial_zb.models.certainty import estimated, evaluated, filtered_mean
 from spatial_zb.models.design import stacked

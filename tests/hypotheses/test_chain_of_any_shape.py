@@ -11,12 +11,12 @@ from small_examples import ring_with_chords
 
 import spatial_zb as zb
 from spatial_zb import hypotheses
+from spatial_zb.base.errors import SpecificationError
 from spatial_zb.core.likelihood import errors as core
 from spatial_zb.hypotheses import ShapeCase, make_case
 from spatial_zb.hypotheses.nulls import GROUPS, run_tests, with_p_values
 from spatial_zb.models.ml import errors_of_fit, tied_in_rows
 from spatial_zb.models.notes import correlated_over_time
-from spatial_zb.models.shape import build_shape, read_lags
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 
@@ -79,9 +79,8 @@ def dense(case, W) -> dict[str, np.ndarray]:
 def test_a_complete_panel_gives_the_chain_of_the_likelihood(complete, W, effects):
     spec = zb.DurbinSpec("y", ["a", "b"], fixed_effects=effects)
     usual = make_case(spec, complete, W, "lee_yu")
-    lags = read_lags(zb.DurbinSpec("y", ["a", "b"], lag_error=True), complete, W, None, None)
-    design = build_shape(usual.design.spec, complete, lags, ())
-    shaped = ShapeCase(spec, "lee_yu", design, usual.seed, lags=lags, reasons=())
+    shaped = make_case(spec, complete, W, "adjusted_score")
+    assert isinstance(shaped, ShapeCase)
     known = {(row.test, row.of): row for row in run_tests(usual, tuple(GROUPS))}
     found = {(row.test, row.of): row for row in run_tests(shaped, tuple(GROUPS))}
     assert found.keys() == {key for key in known if key[0] not in ShapeCase.left_out}
@@ -93,6 +92,26 @@ def test_a_complete_panel_gives_the_chain_of_the_likelihood(complete, W, effects
         assert row.statistic == pytest.approx(known[key].statistic, rel=SAME), key
         if key[0] != "Cross-section dependence":  # whose draws differ in size by unit
             assert row.p_value == pytest.approx(known[key].p_value, rel=1e-6, nan_ok=True), key
+
+
+def test_rows_that_do_not_sum_to_one_have_the_chain_of_the_adjusted_score(complete, W):
+    """Asked for by name: with time effects there is no likelihood, and the usual chain says what to ask for."""
+    spec = zb.DurbinSpec("y", ["a", "b"])
+    heavy = zb.Weights(W.matrix * np.linspace(0.5, 1, n)[:, None], W.ids, "heavy")
+    usual, found = (zb.diagnose(spec, complete, heavy, way) for way in ("lee_yu", "adjusted_score"))
+    fit = zb.fit_durbin(spec, complete, heavy)
+    wald = zb.tests.simplification_tests(fit).row("Wald SDM to SAR")
+    row = found.row("Wald SDM to SAR")
+    assert (row.statistic, row.p_value) == pytest.approx((wald.statistic, wald.p_value), rel=SAME)
+    assert np.isfinite(found.row("LM error from SAR").statistic)
+    note = usual.row("Wald SDM to SAR").note
+    assert 'estimator="adjusted_score"' in note.en
+    assert 'estimator="adjusted_score"' in note.zh
+    assert found.row("F Durbin terms, OLS to SLX").statistic == pytest.approx(
+        usual.row("F Durbin terms, OLS to SLX").statistic, rel=SAME
+    )
+    with pytest.raises(SpecificationError, match="no adjusted score"):
+        zb.diagnose(zb.DurbinSpec("y", ["a"], fixed_effects="random"), complete, W, "adjusted_score")
 
 
 def test_no_step_asks_which_case_it_has():
