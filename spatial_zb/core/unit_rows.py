@@ -105,11 +105,12 @@ def row_clusters(
 UnitPairs = dict[int, tuple[Array, Array, Array]]
 
 
-def unit_meat(sums: Array, found: UnitPairs, factor: float, usual: bool) -> Array:
+def clustered_meat(sums: Array, found: UnitPairs, factor: float, usual: bool) -> Array:
     """Ω of scores Σ_i s̃_i + Σ_{i≠j} Y_ij, s̃_i = s_i + Y_ii, of independent units: Σ_i s̃_i s̃_i' + 2 Σ_{i≠j} Y_ij Y_ij'.
 
-    ``sums`` s_i (n, c) are filled. ``factor`` n/(n − 1) counts twice for pairs; ``usual``: once, and s̃_i less their mean.
+    ``sums`` s_i (n, c). ``factor`` n/(n − 1) counts twice for pairs; ``usual``: once, and s̃_i less their mean.
     """
+    sums = sums.copy()
     pairs, left = np.zeros((2, sums.shape[1], sums.shape[1]))
     for one, (Y, own, less) in found.items():
         sums[:, one] += (own - less).mean(axis=1)

@@ -45,6 +45,9 @@ from spatial_zb.models.shape import (
 )
 from spatial_zb.models.spec import DurbinSpec
 
+#: What the Wald, LR and score tests of the chain are made of.
+ChainEstimator = Literal[Likelihood, "adjusted_score"]
+
 
 @renamed(bootstrap="replicates")
 @by_execution
@@ -53,7 +56,7 @@ def diagnose(
     spec: DurbinSpec,
     panel: Panel,
     W: Any,
-    estimator: Likelihood | Literal["adjusted_score"] = "lee_yu",
+    estimator: ChainEstimator = "lee_yu",
     *,
     W_x: Any = None,
     W_error: Any = None,
@@ -133,15 +136,14 @@ def make_case(
     spec: DurbinSpec,
     panel: Panel,
     W: Any,
-    estimator: Likelihood | Literal["adjusted_score"],
+    estimator: ChainEstimator,
     rng: Rng = None,
     W_x: Any = None,
     W_error: Any = None,
 ) -> Case:
     """Align and check what :func:`spatial_zb.diagnose` was given."""
-    known = *get_args(Likelihood), "adjusted_score"
-    if estimator not in known:
-        raise not_one_of("estimator", estimator, known)
+    if estimator not in get_args(ChainEstimator):
+        raise not_one_of("estimator", estimator, get_args(ChainEstimator))
     if spec.endog:
         raise SpecificationError(
             f"The chain tests models whose regressors are exogenous; {listed(spec.endog)} are not. Drop them, or "

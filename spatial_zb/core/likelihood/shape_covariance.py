@@ -40,7 +40,7 @@ from spatial_zb.core.likelihood.shape import AT_ONCE, Filtered, ShapeEstimate, S
 from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, ShapeTraces, between_units
 from spatial_zb.core.logdet.factors import random_signs
 from spatial_zb.core.transforms import EffectSpace
-from spatial_zb.core.unit_rows import RowClusters, UnitPairs, row_clusters, unit_meat
+from spatial_zb.core.unit_rows import RowClusters, UnitPairs, clustered_meat, row_clusters
 
 #: Probes of traces of the second order where filters are not dense.
 PROBES = 96
@@ -379,10 +379,11 @@ def cluster_meat(point: ShapePoint, errors: Array, factor: float, usual: bool = 
     sums = np.zeros((len(units), size))
     np.add.at(sums, number, np.column_stack([point.BZ, point.mean, np.zeros(len(errors))]) * errors[:, None])
     found = (_pairs if shape.few else _probed_pairs)(point, errors, number, usual)
-    return unit_meat(sums, found, factor, usual) / s2**2
+    return clustered_meat(sums, found, factor, usual) / s2**2
 
 
 def _pairs(point: ShapePoint, errors: Array, number: NDArray[np.intp], usual: bool) -> UnitPairs:
+    """Where filters are dense."""
     free, s2, out = point.found.score.shape.free, point.found.sigma2, {}
     for name, form in point.forms.items():
         Y = between_units(form, errors, number, free, usual)
