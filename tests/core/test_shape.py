@@ -26,7 +26,6 @@ from spatial_zb.core.likelihood.shape_covariance import (
     score_variance,
 )
 from spatial_zb.core.likelihood.shape_rows import RowFilter, row_weights
-from spatial_zb.core.logdet.factors import random_signs
 from spatial_zb.core.transforms import effect_space, lower_factor
 
 #: Central differences of scores of some tens, at steps of 1e-5.
@@ -390,11 +389,11 @@ def test_pairs_of_units_from_probes_are_those_of_dense_blocks(model, monkeypatch
     """Clustered variances from every ±1 vector of nine units, less the noise that so many random ones would leave."""
     shape, y, _ = make(4, "two_way", model)
     point = ShapePoint(shape_estimate(shape, y))
-    e = point.found.e
+    e, forms = point.found.e, point.forms
     exact, usual = (cluster_meat(point, e, 9 / 8, way) for way in (False, True))
     assert point.traces.probe_error == 0.0
     signs = np.array(list(product((-1.0, 1.0), repeat=9))).T
-    draws = random_signs(np.random.default_rng(0), (len(e), 512))
+    draws = np.tile(linalg.hadamard(64)[: len(e)], 8) * 1.0  # at right angles: their means are exact
     monkeypatch.setattr(shape_covariance, "random_signs", lambda _, size: signs if size[0] == 9 else draws)
     monkeypatch.setattr(shape_covariance, "PAIR_PROBES", 512)
     point.found.score.shape.__dict__["few"] = False
@@ -409,7 +408,14 @@ def test_pairs_of_units_from_probes_are_those_of_dense_blocks(model, monkeypatch
     np.testing.assert_allclose(
         cluster_meat(point, e, 9 / 8), exact, rtol=0.01, atol=0.01 * np.abs(exact).max()
     )
-    # Means under equal variances take M_ij of two units for zero, which nine units have not
+    M = np.eye(len(e)) - point.space.full @ point.space.full.T
+    drawn = shape_covariance._probed_pairs(point, e, number, True)
+    for name, form in forms.items():
+        X = M @ linalg.block_diag(*[block for _, block in form.blocks]) @ M
+        means = point.found.sigma2 * np.diag(X - np.trace(X) / shape.free * M)
+        found = drawn[point.places[name]][2].mean(axis=1)
+        np.testing.assert_allclose(found, np.bincount(number, weights=means), atol=1e-12)
+    # These take M_ij of two units for zero, which nine units have not
     np.testing.assert_allclose(cluster_meat(point, e, 9 / 8, True), usual, atol=0.03 * np.abs(usual).max())
 
 
